@@ -1,0 +1,144 @@
+"""What a detector is, what it is given and what it gives back.
+
+A detector sees *frames*: a run of events between two ticks of the stream clock, as columns, with the slot of every
+entity that each event touches. It owns columns of state beside the entity tables and reports *findings*. Everything it
+does is a function of the events in their order; the cuts between frames come from the clock and never from the batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+KINDS: Final = (
+    "account", "credential", "issuer", "source", "network", "client", "resource", "subject", "group", "fleet",
+)  # fmt: skip
+CLASSES: Final = 5  # account kinds: each has its own population, also among the places that it uses
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 86_400_000
+
+Array = npt.NDArray[Any]
+Columns = dict[str, Array]
+
+# One row for each entity, owned by its table.
+ENTITY: Final = np.dtype(
+    [
+        ("seen", np.int64),  # ms, stream time of its latest event
+        ("born", np.uint32),  # s, stream time of its first event
+        ("active", np.uint16, (2,)),  # hours and days in which it did anything, before the current ones
+        ("events", np.float32),  # decayed over a day
+        ("suspect", np.uint8),  # 1 while an incident is open on it: it learns a tenth and is not evicted
+    ],
+    align=True,
+)
+
+# One row for each event and entity kind: what the table knew of the entity just before the event.
+TOUCH: Final = np.dtype(
+    [
+        ("before", np.int64),  # ms, its previous event; the event's own time when it is fresh
+        ("decay", np.float32, (2,)),  # of the short and the long horizon since then
+        ("active", np.float32, (2,)),
+        ("age_h", np.float32),
+        ("slot", np.int32),  # -1: the event names no entity of this kind
+        ("fresh", np.uint8),  # 1 on its first event
+        ("opens", np.uint8, (2,)),  # 1 when the event is its first of an hour, of a day
+        ("suspect", np.uint8),
+    ],
+    align=True,
+)
+
+ACTION_LOGIN: Final = 0  # the place of "login" in stream.events.ACTIONS
+
+HORIZONS_S: Final = (1200.0, 86_400.0)  # time constants of the short and the long horizon
+HORIZON_NAMES: Final = ("20 min", "1 d")
+
+# One row for each finding: an entity crossed a level of raw surprise that is worth calibrating.
+FINDING: Final = np.dtype(
+    [
+        ("event", np.int64),  # index in the frame
+        ("time", np.int64),  # ms
+        ("slot", np.int32),
+        ("kind", np.uint8),
+        ("klass", np.uint8),
+        ("horizon", np.uint8),
+        ("feature", np.uint8),
+        ("bits", np.float32),  # raw
+        ("observed", np.float64),
+        ("expected", np.float64),
+    ],
+    align=True,
+)
+
+
+@dataclass(slots=True)
+class Frame:
+    """n events between two ticks.
+
+    start: number of the first event in the stream. time: int64[n], stream time in ms, never falling. klass: int8[n],
+    the account kind. reads: bool[n], where data was handed out. learn: int8[n], 0 where the time is not trusted.
+    touch: TOUCH[n] and hashes: uint64[n] (0 where absent), each by entity kind. marks: uint8[n], bit d set by
+    detector d on the events that its findings rest on.
+    """
+
+    start: int
+    time: npt.NDArray[np.int64]
+    action: npt.NDArray[np.int8]
+    klass: npt.NDArray[np.int8]
+    succeeded: npt.NDArray[np.bool_]
+    reads: npt.NDArray[np.bool_]
+    records: npt.NDArray[np.float64]
+    bytes: npt.NDArray[np.float64]
+    learn: npt.NDArray[np.int8]
+    touch: dict[str, Array]
+    hashes: dict[str, npt.NDArray[np.uint64]]
+    marks: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One thing that a detector measures: its name in the evidence, its unit, and how a sentence says it."""
+
+    name: str
+    unit: str
+    sentence: str  # format string of {observed} {expected} {window}
+
+
+class Detector(Protocol):
+    """The contract; `tests/test_contract.py` holds every detector in the catalog to it."""
+
+    id: str
+    features: tuple[Feature, ...]
+    kinds: tuple[str, ...]  # that it reports on
+    techniques: tuple[str, ...]  # ATT&CK
+    columns: Mapping[str, np.dtype[Any]]  # by entity kind: one row of its state
+
+    def save(self) -> Columns:
+        """What it keeps that belongs to no entity."""
+        ...
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Become what `save` described."""
+        ...
+
+    def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
+        """Score the frame's events, then learn from them; arrays of FINDING of what crossed its gate."""
+        ...
+
+    def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
+        """What is due by the clock and not by an event; arrays of FINDING."""
+        ...
+
+    def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
+        """Which of its marks still stand, given the credential slots of the marked events (-1 where there is none)."""
+        ...
+
+    def bits(self, finding: Any) -> tuple[float, float]:
+        """Calibrated bits of a finding, -log2 p, and how many such tests a day there are."""
+        ...

@@ -1,0 +1,216 @@
+"""First seen: an account where it never was, and a crowd of accounts that are all new to the same place.
+
+Remembers for each account the networks, clients, resources and countries it used (15-bit fingerprints; a new one
+takes the last place and moves up as it is used again, so a burst of new ones does not push out the old).
+
+Statistic, for an account: the surprisal -log2 of how often an active hour of its class shows this pattern of novelty
+or more (network, client, resource, country, and a network that is new to everyone), less log2 of how much more often
+than its peers this account shows any. For a network, client, resource or issuer: the share of the accounts arriving
+there whose network is new to them, by Chernoff's bound against its own share and its peers',
+`detectors.baselines.share`. Entities: account (services, whose networks hardly ever change, are a class of their
+own), network, client, resource, issuer. Units: new places, accounts. Memory: 40 bytes an account, 48 bytes an entity
+of the other kinds. Cold start: an account is judged from its fourth active hour on; a new issuer or network is judged
+by its crowd, as its peers are. Evasion: working from a network and client that the account already uses; a stolen
+session replayed from home. Misses: accounts that change place all the time, and a first visit of an account that was
+never seen before. ATT&CK: T1078 Valid Accounts, T1550.001 Application Access Token, T1090 Proxy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.base import CLASSES, FINDING, KINDS, Array, Feature, Frame
+from detectors.baselines.calibration import LEVELS
+from detectors.baselines.share import SHARE, TRIAL, ShareDetector
+from detectors.kernels import LN2, inline, kernel, level_of
+
+NETWORK, CLIENT, RESOURCE, COUNTRY, NEW_TO_ALL = 1, 2, 4, 8, 16
+PATTERNS: Final = 32
+WARM_HOURS: Final = 3.0
+NEW_TO_ALL_H: Final = 24.0
+HOURS_MAX: Final = 1e6  # of a class, before old hours fade
+PEERS_WEIGHT: Final = 20.0  # active hours that an account's own rate of novelty is shrunk by
+CROWDS: Final = ("network", "client", "resource", "issuer")
+
+PLACES: Final = np.dtype(
+    [
+        ("network", np.uint16, (5,)),
+        ("client", np.uint16, (4,)),
+        ("resource", np.uint16, (8,)),
+        ("country", np.uint16, (2,)),
+        ("novel", np.uint8),  # events that were new in any way
+    ],
+    align=True,
+)
+
+
+@inline
+def _is_new(known: Array, h: int) -> bool:
+    """Whether a value is new to this short list; it is in it afterwards."""
+    if h == np.uint64(0):
+        return False
+    mark = np.uint16((h >> np.uint64(48)) | np.uint64(1))
+    last = known.shape[0] - 1
+    for p in range(last + 1):
+        if known[p] == mark:
+            if p > 0:
+                known[p] = known[p - 1]
+                known[p - 1] = mark
+            return False
+        if known[p] == 0:
+            known[p] = mark
+            return True
+    known[last] = mark
+    return True
+
+
+@kernel
+def _arrive(
+    places: Array, accounts: Array, networks: Array, clients: Array, resources: Array, issuers: Array,
+    h_network: Array, h_client: Array, h_resource: Array, h_country: Array, succeeded: Array, time: Array, klass: Array,
+    hours: Array, patterns: Array, survival: Array, gate: Array, kind: int, mark: Any, marks: Array,
+    trials: Array, counts: Array, out: Array,
+) -> int:  # fmt: skip
+    found = 0
+    for i in range(accounts.shape[0]):
+        t = accounts[i]
+        slot = t["slot"]
+        if slot <= 0 or not succeeded[i]:
+            continue
+        r = places[slot]
+        k = klass[i]
+        pattern = 0
+        if _is_new(r["network"], h_network[i]):
+            pattern |= NETWORK
+            if networks[i]["age_h"] < NEW_TO_ALL_H:
+                pattern |= NEW_TO_ALL
+        if _is_new(r["client"], h_client[i]):
+            pattern |= CLIENT
+        if _is_new(r["resource"], h_resource[i]):
+            pattern |= RESOURCE
+        if _is_new(r["country"], h_country[i]):
+            pattern |= COUNTRY
+        active = np.float64(t["active"][0])
+        if active < WARM_HOURS:
+            continue
+        opens = t["opens"][0] == 1
+        if opens:
+            hours[k] += 1.0
+            if hours[k] > HOURS_MAX:
+                hours[k] *= 0.5
+                for p in range(PATTERNS):
+                    patterns[k, p] *= 0.5
+            if not t["suspect"]:
+                survival[k, 0] += 1
+        if opens or pattern & NETWORK:
+            new = (pattern & NETWORK) != 0
+            for c in range(4):
+                if c == 0:
+                    other = networks[i]
+                elif c == 1:
+                    other = clients[i]
+                elif c == 2:
+                    other = resources[i]
+                else:
+                    other = issuers[i]
+                if other["slot"] < 0:
+                    continue
+                w = trials[c, counts[c]]
+                w["time"] = time[i]
+                w["event"] = i
+                w["slot"] = other["slot"]
+                w["hit"] = new
+                w["suspect"] = other["suspect"]
+                w["excuse"] = np.float32(0.0)
+                counts[c] += 1
+        if pattern == 0:
+            continue
+        alike = 0.5
+        any_novelty = 1.0
+        for p in range(1, PATTERNS):
+            any_novelty += patterns[k, p]
+            if p & pattern == pattern:
+                alike += patterns[k, p]
+        total = hours[k] + 1.0
+        usual = any_novelty / total
+        own = (np.float64(r["novel"]) + PEERS_WEIGHT * usual) / (active + PEERS_WEIGHT)
+        bits = -math.log(alike / total) / LN2 - max(math.log(own / usual) / LN2, 0.0)
+        if not t["suspect"]:
+            patterns[k, pattern] += 1.0
+            if r["novel"] < 250:
+                r["novel"] += 1
+        if bits < 1.0:
+            continue
+        reached = min(level_of(bits), LEVELS - 1)
+        if not t["suspect"]:
+            for step in range(1, reached + 1):
+                survival[k, step] += 1
+        if reached >= gate[k]:
+            marks[i] |= mark
+            o = out[found]
+            o["event"] = i
+            o["time"] = time[i]
+            o["slot"] = slot
+            o["kind"] = kind
+            o["klass"] = k
+            o["horizon"] = 0
+            o["feature"] = 0
+            o["bits"] = np.float32(bits)
+            o["observed"] = np.float64(pattern)
+            o["expected"] = alike / total
+            found += 1
+    return found
+
+
+class FirstSeen(ShareDetector):
+    """`first_seen`: new places of accounts, and crowds of newcomers."""
+
+    id = "first_seen"
+    techniques = ("T1078", "T1550.001", "T1090")
+    features = (
+        Feature(
+            "new_places",
+            "pattern",
+            "used a {places} that it never used before; {expected} of its peers' hours show that",
+        ),
+        Feature(
+            "newcomers",
+            "accounts",
+            "{observed} accounts arrived in {window} from a network new to them, where {expected} are usual",
+        ),
+    )
+    kinds = ("account", *CROWDS)
+    columns: Mapping[str, np.dtype[Any]] = {"account": PLACES, **dict.fromkeys(CROWDS, SHARE)}
+
+    def __init__(self, offset_bits: float) -> None:
+        super().__init__(offset_bits)
+        self._hours = np.zeros(CLASSES)
+        self._patterns = np.zeros((CLASSES, PATTERNS))
+        self.state.update(hours=self._hours, patterns=self._patterns)
+
+    def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
+        """Score the account of each event and the places where accounts arrive; FINDING rows."""
+        touch, hashes, number = frame.touch, frame.hashes, KINDS.index("account")
+        trials = np.empty((len(CROWDS), len(frame)), TRIAL)
+        counts = np.zeros(len(CROWDS), np.int64)
+        out = np.empty(len(frame), FINDING)
+        found = _arrive(
+            columns["account"], touch["account"], touch["network"], touch["client"], touch["resource"], touch["issuer"],
+            hashes["network"], hashes["client"], hashes["resource"], hashes["country"], frame.succeeded, frame.time,
+            frame.klass, self._hours, self._patterns, self._survival.today[number, :, 0, 0],
+            self._survival.gate[number, :, 0, 0], number, np.uint8(1 << bit), frame.marks, trials, counts, out,
+        )  # fmt: skip
+        crowds = [
+            self.settle(kind, columns[kind], trials[c, : counts[c]], 1, bit, frame.marks)
+            for c, kind in enumerate(CROWDS)
+        ]
+        return [out[:found], *crowds]
+
+    def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
+        """Nothing of first sight is due by the clock but its upkeep."""
+        self.upkeep(now_ms)
+        return []

@@ -1,0 +1,268 @@
+"""Unissued: credentials that are used although no login issued them.
+
+A forged token works everywhere and was issued nowhere. Each credential's first use is one trial, settled after the
+join grace (a login's record may arrive late): a hit when no successful login named the credential until then.
+
+Statistic: Chernoff's bound for the share of hits among the first uses of an hour against the entity's own share and
+its peers' (some logins never reach the log: unissued use is a rate), `detectors.baselines.share`.
+Excuse: a login feed that falls silent is not an attack. Each issuer's issued first uses I are compared with rho R,
+the number expected from the traffic R of credentials already in use; where more than 30 % are missing, that share of
+its hits is excused. Coverage: an issuer is judged once 20 of its credentials were seen issued, and while at least
+half of them are; what no login feed covers is not judged here.
+Entities: issuer, network, client, fleet; the credential carries the state.
+Unit: credentials. Memory: 1 byte a credential, 48 bytes an entity, 40 bytes a first use within the grace.
+Cold start: credentials first seen within `session_lifetime_h` of the stream's start may be older than it and are not
+judged. Evasion: replaying a credential that was issued (that is a matter of place and volume); forging fewer tokens
+than logins go missing. Misses: an attacker who can write to the login feed; credentials that the log does not name.
+ATT&CK: T1606 Forge Web Credentials, T1550.001 Application Access Token, T1528 Steal Application Access Token.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.base import ACTION_LOGIN, HOUR_MS, Array, Columns, Feature, Frame
+from detectors.baselines.share import SHARE, SHARE_FIELDS, TRIAL, ShareDetector
+from detectors.kernels import inline, kernel
+
+UNSEEN, ISSUED, WAITING, WAITING_ISSUED, USED, UNISSUED, OLDER = range(7)
+CROWDS: Final = ("fleet", "issuer", "network", "client")
+COVERED_MIN: Final = 20.0
+COVERED_SHARE: Final = 0.5
+MISSING_MIN: Final = 0.3
+EXPECTED_MIN: Final = 5.0  # issued first uses an hour; fewer do not tell a silence
+RATIO_MS: Final = 24.0 * HOUR_MS  # over which rho is learned
+WAITING_MAX: Final = 1 << 20  # first uses that wait at once; beyond, they are not judged, and counted
+
+CREDENTIAL: Final = np.dtype([("status", np.uint8)])
+FIRST_USE: Final = np.dtype(
+    [
+        ("time", np.int64), ("credential", np.int32), ("slots", np.int32, (4,)),
+        ("suspect", np.uint8, (4,)), ("reversal", np.uint8),
+    ],
+    align=True,
+)  # fmt: skip
+AUTHORITY: Final = np.dtype(
+    [
+        *SHARE_FIELDS,
+        ("flow_seen", np.int64),
+        ("issued", np.float32), ("traffic", np.float32),  # decayed over an hour
+        ("day_issued", np.float32), ("day_traffic", np.float32),
+        ("issued_ever", np.float32),
+    ],
+    align=True,
+)  # fmt: skip
+
+
+@kernel
+def _follow(
+    credentials: Array, fleet: Array, issuers: Array, touch: Array, touch_fleet: Array, touch_issuer: Array,
+    touch_network: Array, touch_client: Array, action: Array, succeeded: Array, time: Array, judged_from: int,
+    mark: Any, marks: Array, waiting: Array,
+) -> int:  # fmt: skip
+    """Follow each credential's life; first uses and reversals go to `waiting`, whose new length is returned."""
+    count = 0
+    for i in range(touch.shape[0]):
+        slot = touch[i]["slot"]
+        if slot <= 0:  # absent, or in the overflow, where names are not told apart
+            continue
+        c = credentials[slot]
+        status = c["status"]
+        issuer = touch_issuer[i]["slot"]
+        if action[i] == ACTION_LOGIN:
+            if not succeeded[i]:
+                continue
+            if status == WAITING:
+                c["status"] = WAITING_ISSUED
+            elif status not in (WAITING_ISSUED, USED):
+                c["status"] = ISSUED
+            if status != UNISSUED:
+                continue
+            c["status"] = USED  # its login came after the grace: take the hit back
+        elif status == UNSEEN and time[i] < judged_from:
+            c["status"] = OLDER
+            continue
+        elif status == UNSEEN:
+            c["status"] = WAITING
+            marks[i] |= mark
+        elif status == ISSUED:
+            c["status"] = WAITING_ISSUED
+        else:
+            if status in (WAITING, UNISSUED):
+                marks[i] |= mark
+            else:
+                _flow(issuers[issuer] if issuer >= 0 else fleet[0], time[i], 0.0, 1.0)
+            continue
+        w = waiting[count]
+        w["reversal"] = status == UNISSUED
+        w["time"] = time[i]
+        w["credential"] = slot
+        w["slots"][0] = touch_fleet[i]["slot"]
+        w["slots"][1] = issuer
+        w["slots"][2] = touch_network[i]["slot"]
+        w["slots"][3] = touch_client[i]["slot"]
+        w["suspect"][0] = touch_fleet[i]["suspect"]
+        w["suspect"][1] = touch_issuer[i]["suspect"]
+        w["suspect"][2] = touch_network[i]["suspect"]
+        w["suspect"][3] = touch_client[i]["suspect"]
+        count += 1
+    return count
+
+
+@inline
+def _flow(r: Array, now: int, issued: float, traffic: float) -> None:
+    """Count issued first uses and the traffic of known credentials, over an hour and over a day."""
+    gap = np.float64(now - r["flow_seen"]) if now > r["flow_seen"] else 0.0
+    hour = math.exp(-gap / HOUR_MS)
+    day = math.exp(-gap / RATIO_MS)
+    r["flow_seen"] = max(now, r["flow_seen"])
+    r["issued"] = np.float32(r["issued"] * hour + issued)
+    r["traffic"] = np.float32(r["traffic"] * hour + traffic)
+    r["day_issued"] = np.float32(r["day_issued"] * day + issued)
+    r["day_traffic"] = np.float32(r["day_traffic"] * day + traffic)
+    r["issued_ever"] = np.float32(r["issued_ever"] + issued)
+
+
+@inline
+def _excuse(r: Array) -> float:
+    """The chance that a hit of this authority is a login that its feed lost."""
+    if r["day_traffic"] <= 0.0:
+        return 0.0
+    expected = r["day_issued"] / r["day_traffic"] * r["traffic"]
+    missing = expected - r["issued"]
+    if expected < EXPECTED_MIN or missing < MISSING_MIN * expected:
+        return 0.0
+    share: float = min(missing / (np.float64(r["hits"]) + 1.0), 1.0)
+    return share
+
+
+@kernel
+def _due(
+    waiting: Array, until: int, credentials: Array, fleet: Array, issuers: Array, shares: Array, grace: int,
+    trials: Array,
+) -> int:  # fmt: skip
+    """Turn the first uses that have waited long enough into trials[4, n] of fleet, issuer, network and client."""
+    count = 0
+    for i in range(waiting.shape[0]):
+        w = waiting[i]
+        if w["time"] > until:
+            break
+        c = credentials[w["credential"]]
+        for kind in range(4):
+            trials[kind, i]["slot"] = -1
+        count += 1
+        status = c["status"]
+        hit = 0
+        if w["reversal"]:
+            hit = -1
+        elif status == WAITING:
+            c["status"] = UNISSUED
+            hit = 1
+        elif status == WAITING_ISSUED:
+            c["status"] = USED
+        else:
+            continue  # evicted while it waited
+        named = w["slots"][1] >= 0
+        authority = issuers[w["slots"][1]] if named else fleet[0]
+        if hit == 0:
+            _flow(authority, w["time"], 1.0, 1.0)
+        if authority["issued_ever"] < COVERED_MIN or (named and shares[w["slots"][1]] > COVERED_SHARE):
+            continue
+        excuse = _excuse(authority)
+        for kind in range(4):
+            t = trials[kind, i]
+            t["time"] = w["time"] + grace
+            t["event"] = -1
+            t["slot"] = w["slots"][kind]
+            t["hit"] = hit
+            t["suspect"] = w["suspect"][kind]
+            t["excuse"] = np.float32(excuse)
+    return count
+
+
+class Unissued(ShareDetector):
+    """`unissued`: credentials that no login issued, by what they share."""
+
+    id = "unissued"
+    techniques = ("T1606", "T1550.001", "T1528")
+    features = (
+        Feature(
+            "unissued",
+            "credentials",
+            "{observed} credentials used in {window} that no login issued, where {expected} are usual",
+        ),
+    )
+    kinds = CROWDS
+    columns: Mapping[str, np.dtype[Any]] = {
+        "credential": CREDENTIAL, "fleet": AUTHORITY, "issuer": AUTHORITY, "network": SHARE, "client": SHARE,
+    }  # fmt: skip
+
+    def __init__(self, offset_bits: float, join_grace_s: float, session_lifetime_h: float) -> None:
+        super().__init__(offset_bits)
+        self._grace_ms = int(join_grace_s * 1000)
+        self._lifetime_ms = int(session_lifetime_h * HOUR_MS)
+        self._waiting = np.zeros(0, FIRST_USE)
+        self._judged_from = np.zeros(1, np.int64)
+        self.overflowed = 0
+
+    def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
+        """Follow the credentials; their first uses are judged at a later tick."""
+        if self._judged_from[0] == 0 and len(frame):
+            self._judged_from[0] = frame.time[0] + self._lifetime_ms
+        touch = frame.touch
+        new = np.zeros(len(frame), FIRST_USE)
+        count = _follow(
+            columns["credential"], columns["fleet"], columns["issuer"], touch["credential"], touch["fleet"],
+            touch["issuer"], touch["network"], touch["client"], frame.action, frame.succeeded, frame.time,
+            int(self._judged_from[0]), np.uint8(1 << bit), frame.marks, new,
+        )  # fmt: skip
+        room = WAITING_MAX - len(self._waiting)
+        self.overflowed += max(count - room, 0)
+        if count:
+            self._waiting = _joined(self._waiting, new[: min(count, room)])
+        return []
+
+    def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
+        """Judge the first uses whose grace is over; FINDING rows."""
+        self.upkeep(now_ms)
+        until = now_ms - self._grace_ms
+        if not len(self._waiting) or self._waiting[0]["time"] > until:
+            return []
+        trials = np.zeros((len(CROWDS), len(self._waiting)), TRIAL)
+        shares = self.shares("issuer", columns["issuer"])
+        count = _due(
+            self._waiting, until, columns["credential"], columns["fleet"], columns["issuer"], shares, self._grace_ms,
+            trials,
+        )  # fmt: skip
+        self._waiting = self._waiting[count:].copy()
+        unmarked = np.zeros(0, np.uint8)
+        return [self.settle(kind, columns[kind], trials[k, :count], 0, 0, unmarked) for k, kind in enumerate(CROWDS)]
+
+    def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
+        """A first use that waited is a hit once its grace is over without a login."""
+        status = columns["credential"]["status"][np.maximum(credentials, 0)]
+        standing: npt.NDArray[np.bool_] = (credentials >= 0) & ((status == UNISSUED) | (status == WAITING))
+        return standing
+
+    def save(self) -> Columns:
+        """The base's, the first uses that wait, and from when credentials are judged."""
+        return {**super().save(), "waiting": self._waiting, "judged_from": self._judged_from}
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Continue from what `save` gave."""
+        super().load(state)
+        self._waiting = state["waiting"].astype(FIRST_USE)
+        self._judged_from[...] = state["judged_from"]
+
+
+def _joined(first: Array, second: Array) -> Array:
+    """Two arrays of one structured dtype, one after the other (numpy's concatenate compares dtypes field by field)."""
+    out = np.empty(len(first) + len(second), first.dtype)
+    out[: len(first)] = first
+    out[len(first) :] = second
+    return out

@@ -1,0 +1,91 @@
+"""What every compiled kernel is made with and made of.
+
+Kernels are numba functions over numpy arrays: no allocation, no exception, one pass in the order of the events, so that
+where a batch is cut changes nothing. They are compiled once and cached on disk beside their source.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _load_numba() -> Any:
+    """Import numba whole, hiding scipy from it: it would only look there for BLAS, which no kernel uses, in 0.25 s."""
+    hidden = {"scipy": sys.modules.get("scipy")}
+    sys.modules["scipy"] = None  # type: ignore[assignment]  # the documented way to make an import fail
+    try:
+        numba = importlib.import_module("numba")
+        target = importlib.import_module("numba.core.registry").cpu_target
+        target.typing_context.refresh()
+        target.target_context.refresh()
+    finally:
+        if hidden["scipy"] is None:
+            del sys.modules["scipy"]
+        else:
+            sys.modules["scipy"] = hidden["scipy"]
+    return numba
+
+
+_numba = _load_numba()
+
+
+def kernel(function: F) -> F:
+    """Compile `function` with numba, cached on disk; division follows C (a kernel checks its own denominators)."""
+    return cast(F, _numba.njit(cache=True, error_model="numpy")(function))
+
+
+def inline(function: F) -> F:
+    """As `kernel`, for small helpers that belong inside the loops of others."""
+    return cast(F, _numba.njit(cache=True, error_model="numpy", inline="never")(function))
+
+
+LN2 = math.log(2.0)
+LN_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@inline
+def normal_tail_bits(z: float) -> float:
+    """-log2 P(Z > z) of a standard normal, by its asymptotic bound; within 0.2 bits for z >= 1.5, and 0 below."""
+    if z < 1.5:
+        return 0.0
+    return (0.5 * z * z + LN_SQRT_2PI + math.log(z)) / LN2
+
+
+@inline
+def level_of(bits: float) -> int:
+    """The level of a score: quarters of the normal deviate z that is as surprising, z^2 / 2 = bits ln 2."""
+    return int(4.0 * math.sqrt(2.0 * LN2 * bits))
+
+
+@inline
+def student_tail_bits(t: float, dof: float) -> float:
+    """-log2 P(T > t) of Student's t, through Wallace's normal approximation (1959), one-sided, 0 below t = 1.5."""
+    if t < 1.5:
+        return 0.0
+    z = (8.0 * dof + 1.0) / (8.0 * dof + 3.0) * math.sqrt(dof * math.log(1.0 + t * t / dof))
+    return normal_tail_bits(z)
+
+
+@inline
+def share_bits(hits: float, trials: float, share: float) -> float:
+    """Bits against `hits` of `trials` being an ordinary draw at `share`: Chernoff's n KL(hits/trials || share).
+
+    A bound for any trials that are independent, also of unequal shares with this mean (Hoeffding 1963). 0 when the
+    observed share is not above the expected one.
+    """
+    if trials <= 0.0:
+        return 0.0
+    observed = min(hits / trials, 1.0)
+    expected = min(max(share, 1e-6), 1.0 - 1e-6)
+    if observed <= expected:
+        return 0.0
+    nats = observed * math.log(observed / expected)
+    if observed < 1.0:
+        nats += (1.0 - observed) * math.log((1.0 - observed) / (1.0 - expected))
+    return trials * nats / LN2

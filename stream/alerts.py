@@ -1,0 +1,178 @@
+"""The alert: what people are told, schema `tripline.alert/1`, and how it is worded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from detectors.base import Detector
+from detectors.fusion import Evidence
+
+SCHEMA: Final = "tripline.alert/1"
+SEVERITIES: Final = (("critical", 20.0), ("high", 10.0), ("medium", 4.0))  # score_bits from which
+
+
+class EntityRef(msgspec.Struct, frozen=True, order=True):
+    """One entity by kind and value."""
+
+    kind: str
+    value: str
+
+
+class EvidenceItem(msgspec.Struct, frozen=True):
+    """One finding: what was observed against what was expected; bits = -log2 p."""
+
+    detector: str
+    entity: EntityRef
+    feature: str
+    observed: float
+    expected: float
+    unit: str
+    window_s: float
+    bits: float
+
+
+class Impact(msgspec.Struct, frozen=True):
+    """What left: rows, bytes, and whose data, as far as the evidence goes."""
+
+    records: int
+    bytes: int
+    subjects: int
+
+
+class Window(msgspec.Struct, frozen=True):
+    """First and last access that the alert rests on, RFC 3339."""
+
+    start: str
+    end: str
+
+
+class Lines(msgspec.Struct, frozen=True):
+    """Where in the input the accesses are."""
+
+    file: str
+    first_line: int
+    last_line: int
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """One revision of one incident; times are RFC 3339 UTC, `time` that of the evidence that crossed."""
+
+    schema: str
+    id: str
+    revision: int
+    status: str  # open, update, closed
+    time: str
+    emitted_at: str
+    severity: str
+    score_bits: float
+    title: str
+    summary: str
+    entity: EntityRef
+    related: tuple[EntityRef, ...]
+    detectors: tuple[str, ...]
+    techniques: tuple[str, ...]
+    evidence: tuple[EvidenceItem, ...]
+    impact: Impact
+    window: Window
+    source: tuple[Lines, ...]
+    runbook: str
+
+
+def rfc3339(ms: int) -> str:
+    """Epoch milliseconds as RFC 3339 UTC.
+
+    >>> rfc3339(1_700_000_000_123)
+    '2023-11-14T22:13:20.123Z'
+    """
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def severity_of(score_bits: float) -> str:
+    """The severity of a score: chance shows a critical once in 2^20 days."""
+    return next((name for name, least in SEVERITIES if score_bits >= least), "low")
+
+
+def number(value: float) -> str:
+    """A count as a person would write it.
+
+    >>> number(1234567.0), number(2.345), number(0.04)
+    ('1,234,567', '2.3', '0.04')
+    """
+    if value >= 10:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def chance(score_bits: float) -> str:
+    """How long chance alone needs for a score, in words.
+
+    >>> chance(12.0)
+    'by chance once in 11 years'
+    """
+    days = 2.0 ** min(score_bits, 60.0)
+    if days < 2:
+        return "by chance about once a day"
+    if days < 60:
+        return f"by chance once in {days:.0f} days"
+    years = days / 365.25
+    return f"by chance once in {number(years)} years" if years < 10_000 else "not by chance"
+
+
+def sentence(evidence: Evidence, detector: Detector) -> str:
+    """What one detector found, as a sentence without its subject."""
+    feature = detector.features[evidence.feature]
+    expected = evidence.expected
+    return feature.sentence.format(
+        observed=number(evidence.observed),
+        expected=f"{100 * expected:.2g} %" if feature.unit == "pattern" else number(expected),
+        window=evidence.window,
+        places=_places(int(evidence.observed)) if feature.unit == "pattern" else "",
+    )
+
+
+def _places(pattern: int) -> str:
+    names = ("network", "client", "resource", "country")
+    found = [name for bit, name in enumerate(names) if pattern >> bit & 1]
+    return " and ".join(found) + (" (a network new to everyone)" if pattern & 16 else "")
+
+
+TITLES: Final[Mapping[str, str]] = {
+    "unissued": "Tokens that no login issued are reading data ({kind} {value})",
+    "fan_out": "Many people's data read by one {kind} ({value})",
+    "volume": "Unusual volume read by {kind} {value}",
+    "first_seen": "New places for {kind} {value}",
+}
+_UNNAMED: Final = "Unusual access by {kind} {value}"
+
+
+def title_of(evidence: Sequence[Evidence], kind: str, value: str) -> str:
+    """A title by the strongest detector; the issue-specific one first, since it says most."""
+    strongest = min(evidence, key=lambda e: (e.detector != "unissued", -e.score)) if evidence else None
+    template = TITLES.get(strongest.detector, _UNNAMED) if strongest else _UNNAMED
+    return template.format(kind=kind, value=value if kind != "fleet" else "all traffic")
+
+
+def encode(alert: Alert) -> bytes:
+    """One JSON line."""
+    return msgspec.json.encode(alert) + b"\n"
+
+
+def evidence_item(evidence: Evidence, detector: Detector) -> EvidenceItem:
+    """The public form of a finding."""
+    feature = detector.features[evidence.feature]
+    return EvidenceItem(
+        detector=evidence.detector, entity=EntityRef(evidence.kind, evidence.value), feature=feature.name,
+        observed=round(evidence.observed, 3), expected=round(evidence.expected, 6), unit=feature.unit,
+        window_s=evidence.window_s, bits=round(evidence.bits, 2),
+    )  # fmt: skip
+
+
+def comparable(line: bytes) -> dict[str, Any]:
+    """An encoded alert without the wall clock: what must not differ between two runs over one input."""
+    alert: dict[str, Any] = msgspec.json.decode(line)
+    alert.pop("emitted_at")
+    return alert

@@ -1,0 +1,167 @@
+"""The configuration: one TOML file, overridden by `TRIPLINE_*` variables, checked once, every mistake told at once.
+
+A variable's name is the field's in capitals; a field of a table follows two underscores:
+`TRIPLINE_ALERTS_PER_DAY_MAX=3`, `TRIPLINE_ENTITIES_MAX__ACCOUNT=40000000`, `TRIPLINE_DETECTORS__VOLUME=false`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+
+import msgspec
+import orjson
+from msgspec import Meta
+
+from stream.errors import UsageError
+
+PREFIX: Final = "TRIPLINE_"
+FILE_BYTES_MAX: Final = 1 << 20
+Entities = Annotated[int, Meta(ge=1, le=200_000_000)]
+
+
+class EntitiesMax(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many entities of each kind are kept, 1 to 200,000,000; beyond, the least evidence is forgotten first."""
+
+    account: Entities = 2_000_000
+    credential: Entities = 2_000_000
+    issuer: Entities = 4_096
+    source: Entities = 1_000_000
+    network: Entities = 262_144
+    client: Entities = 65_536
+    resource: Entities = 65_536
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every setting, with its unit in its name; the defaults are what `deploy/tripline.toml` explains."""
+
+    alerts_per_day_max: Annotated[float, Meta(ge=0.01, le=10_000)] = 5.0
+    warmup_h: Annotated[float, Meta(ge=0, le=8_760)] = 48.0
+    tick_s: Annotated[int, Meta(ge=1, le=3_600)] = 30
+    join_grace_s: Annotated[float, Meta(ge=0, le=86_400)] = 120.0
+    session_lifetime_h: Annotated[float, Meta(ge=0, le=8_760)] = 24.0
+    clock_jump_max_s: Annotated[float, Meta(ge=60, le=604_800)] = 3_600.0
+    future_max_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
+    close_after_s: Annotated[float, Meta(ge=60, le=604_800)] = 7_200.0
+    update_after_s: Annotated[float, Meta(ge=0, le=604_800)] = 900.0
+    snapshot_every_s: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
+    batch_records: Annotated[int, Meta(ge=1, le=1_048_576)] = 16_384
+    record_bytes_max: Annotated[int, Meta(ge=1_024, le=67_108_864)] = 1_048_576
+    format: str = "auto"
+    runbook_url: Annotated[str, Meta(max_length=2_048)] = ""
+    hash_key: Annotated[str, Meta(pattern="^[0-9a-fA-F]{32}$")] = "74726970776972652064656661756c74"
+    entities_max: EntitiesMax = EntitiesMax()
+    detectors: dict[str, bool] = {}
+
+
+_SECRET: Final = ("hash_key",)
+# What may differ between two runs without their alerts being others.
+_OPERATIONAL: Final = ("snapshot_every_s", "batch_records", "runbook_url", "format", "record_bytes_max", "future_max_s")
+
+
+def load(
+    path: Path | None, environ: Mapping[str, str], detectors: Sequence[str] = (), formats: Sequence[str] = ()
+) -> Config:
+    """The configuration of a file (or none) and of variables; UsageError that lists every mistake there is."""
+    values = _read(path) if path else {}
+    origin = str(path) if path else "configuration"
+    for name, text in sorted(environ.items()):
+        if name.startswith(PREFIX):
+            table, _, field = name.removeprefix(PREFIX).lower().partition("__")
+            if field:
+                inner = values.setdefault(table, {})
+                if isinstance(inner, dict):
+                    inner[field] = _value(text)
+            else:
+                values[table] = _value(text)
+    mistakes: list[str] = []
+    checked = _struct(Config, values, "", mistakes)
+    known = sorted(detectors)
+    for name, enabled in checked.get("detectors", {}).items():
+        if known and name not in known:
+            mistakes.append(
+                f"detectors.{name}: there is no such detector{_nearest(name, known)}; there are: {', '.join(known)}"
+            )
+        del enabled
+    wanted = checked.get("format", "auto")
+    if formats and wanted not in ("auto", *formats):
+        mistakes.append(
+            f"format = {wanted!r}: no such format{_nearest(wanted, formats)}; use auto or one of: {', '.join(formats)}"
+        )
+    if mistakes:
+        count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
+        raise UsageError(f"{origin}: {count}\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
+    return msgspec.convert(checked, Config)
+
+
+def fingerprint(config: Config) -> str:
+    """The version of a configuration: 16 hex digits over everything that changes which alerts come of an input."""
+    values = msgspec.to_builtins(config)
+    for name in _OPERATIONAL:
+        del values[name]
+    return hashlib.blake2b(orjson.dumps(values, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(FILE_BYTES_MAX + 1)
+        if len(raw) > FILE_BYTES_MAX:
+            raise UsageError(f"{path}: more than {FILE_BYTES_MAX} bytes; a configuration is a few kilobytes")
+        return tomllib.loads(raw.decode())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); name a TOML file with --config") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not TOML: {error}") from error
+
+
+def _value(text: str) -> Any:
+    """A variable's text as TOML would read it, or as the text it is."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _struct(kind: type[Any], values: Mapping[str, Any], prefix: str, mistakes: list[str]) -> dict[str, Any]:
+    hints = get_type_hints(kind, include_extras=True)
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        full = prefix + name
+        if name not in hints:
+            mistakes.append(f"{full}: no such setting{_nearest(name, list(hints))}; remove it or correct its name")
+        elif isinstance(hints[name], type) and issubclass(hints[name], msgspec.Struct):
+            if isinstance(value, dict):
+                out[name] = _struct(hints[name], value, f"{full}.", mistakes)
+            else:
+                mistakes.append(f"{full} = {value!r}: is a table; write [{full}] and its settings below")
+        else:
+            try:
+                out[name] = msgspec.convert(value, hints[name])
+            except msgspec.ValidationError:
+                shown = "(hidden)" if name in _SECRET else repr(value)
+                mistakes.append(f"{full} = {shown}: must be {_wanted(hints[name])}")
+    return out
+
+
+def _wanted(hint: Any) -> str:
+    if get_origin(hint) is dict:
+        return "a table of true or false, such as volume = true"
+    plain, meta = (*get_args(hint), Meta())[:2] if get_origin(hint) is Annotated else (hint, Meta())
+    if meta.pattern is not None:
+        return "32 hexadecimal digits, such as `openssl rand -hex 16` prints"
+    if plain is str:
+        return "a text" + (f" of at most {meta.max_length} characters" if meta.max_length else "")
+    word = "a whole number" if plain is int else "a number"
+    return f"{word} from {meta.ge:,} to {meta.le:,}"
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f" (did you mean {close[0]}?)" if close else ""

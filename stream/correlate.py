@@ -1,0 +1,280 @@
+"""From evidence to incidents: what belongs together becomes one alert, opened, updated and closed within a budget.
+
+An entity whose joint score passes the threshold joins an open incident when the events that its evidence rests on are
+those of the incident; else it opens one of its own, if the day's budget allows. The budget is a bucket of
+`alerts_per_day_max` tokens that fills over a day: the emptier it is, the stronger the evidence must be, and criticals
+have a reserve.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from detectors.base import DAY_MS, HOUR_MS, Detector
+from detectors.fusion import Entity, Evidence, Fusion
+from stream.alerts import Alert, severity_of
+from stream.incident import MEMBERS_MAX, Incident, describe, member
+from stream.state import Table
+from stream.trace import Trace
+
+OPEN_SHARE: Final = (
+    32.0  # the threshold lets chance spend a 32nd of the budget: models err, and the rest is for what is real
+)
+COVERED_MIN: Final = 0.5  # of an incident's events, by an entity that joins it ...
+EXPLAINED_MIN: Final = 0.1  # ... when so much of the entity's own evidence is the incident's
+ALIKE_MIN: Final = 0.3  # the same, where a detector has found both
+BEFORE_MS: Final = 600_000  # an incident's first events may be earlier than its first evidence
+WITHIN_MIN: Final = 0.5  # of an entity's evidence, in the events of an incident that it joins
+FRESH_MS: Final = HOUR_MS  # two campaigns do not begin on the same events within the hour
+SIGNALS_MAX: Final = 200  # looked at in one tick, strongest first
+INCIDENTS_MAX: Final = 500  # open at once; beyond, nothing opens and what was held back is counted
+REOPEN_MS: Final = 7 * DAY_MS
+SURE: Final = 25.0  # score beyond which entities are ranked by how much they explain
+SEVERITY_STEP: Final = 4.0
+GROWTH_STEP: Final = 4.0  # of the records since the last revision
+EXPLAINS: Final = ("issuer", "account", "credential", "client", "network", "source", "resource", "fleet")
+
+
+class Saved(msgspec.Struct):
+    """The correlator between two runs."""
+
+    open: list[Incident]
+    closed: list[Incident]
+    tokens: float
+    reserve: float
+    refilled: int
+    opened: int
+    held_back: dict[str, int]
+    held: list[Entity]
+
+
+class Correlator:
+    """Holds the open incidents; `tick` turns evidence into alerts. Bounded by INCIDENTS_MAX open and as many closed."""
+
+    def __init__(
+        self, detectors: list[Detector], tables: Mapping[str, Table], trace: Trace, fingerprint: str,
+        alerts_per_day_max: float, warmup_h: float, close_after_s: float, update_after_s: float, runbook_url: str,
+    ) -> None:  # fmt: skip
+        self._detectors = detectors
+        self._by_id = {d.id: (bit, d) for bit, d in enumerate(detectors)}
+        self._tables = tables
+        self._columns = {d.id: {k: tables[k].columns[d.id] for k in d.columns} for d in detectors}
+        self._trace = trace
+        self._fingerprint = fingerprint
+        self._budget = alerts_per_day_max
+        self._warmup_ms = int(warmup_h * HOUR_MS)
+        self._close_ms = int(close_after_s * 1000)
+        self._update_ms = int(update_after_s * 1000)
+        self._runbook = runbook_url
+        self.origins: dict[str, str] = {}
+        self.open: list[Incident] = []
+        self._closed: list[Incident] = []
+        self._tokens = self._reserve = alerts_per_day_max
+        self._refilled = 0
+        self.opened = 0
+        self.held_back: dict[str, int] = {}
+        self._held: set[Entity] = set()
+
+    def threshold(self) -> float:
+        """The score that opens an incident now: log2 of the days between chance openings."""
+        return math.log2(OPEN_SHARE / self._budget) + math.log2(
+            max(self._budget / (2.0 * max(self._tokens, 0.01)), 1.0)
+        )
+
+    def tick(self, now_ms: int, since_ms: int, fusion: Fusion, emit: Callable[[Alert], None]) -> None:
+        """Absorb what happened since the last tick: join, open, update, close. `since_ms`: start of the stream."""
+        self._refill(now_ms)
+        self._columns = {d.id: {k: self._tables[k].columns[d.id] for k in d.columns} for d in self._detectors}
+        fresh = max(len(self._trace.rows) - self._trace.fresh, 0)
+        for incident in self.open if self._trace.fresh else ():
+            self._absorb(incident, self._rows(incident.kind, incident.value, incident.mask, fresh))
+        self._trace.fresh = 0
+        if now_ms - since_ms >= self._warmup_ms:
+            least = math.log2(OPEN_SHARE / self._budget)
+            signals = [e for e in fusion.entities() if fusion.score(e) >= least][:SIGNALS_MAX]
+            signals.sort(key=lambda e: (-min(fusion.score(e), SURE), EXPLAINS.index(e[0]), -fusion.score(e), e))
+            for entity in signals:
+                self._place(entity, fusion, now_ms)
+        for incident in list(self.open):
+            if now_ms - incident.last > self._close_ms:
+                self._close(incident, now_ms, emit)
+            elif self._worth_telling(incident, now_ms):
+                self._tell(incident, "open" if incident.revision == 0 else "update", now_ms, emit)
+
+    def _place(self, entity: Entity, fusion: Fusion, now_ms: int) -> None:
+        evidence = fusion.evidence(entity)
+        score = fusion.score(entity)
+        new = []
+        for each in evidence:
+            home = next((i for i in self.open if i.joined(each)), None)
+            if home is None:
+                new.append(each)
+            else:
+                self._join(home, each, score)
+        if not new or new[0].score < math.log2(OPEN_SHARE / self._budget) - 2.0:
+            return
+        mask = self._mask(new)
+        for incident in self.open:
+            if self._same(incident, new, now_ms):
+                for each in new:
+                    self._join(incident, each, score)
+                return
+        again = next((i for i in self._closed if i.entity == entity and i.mask & mask), None)
+        crossed = max(e.time for e in new)
+        if again is not None and now_ms - again.last <= REOPEN_MS and score < again.score + SEVERITY_STEP:
+            if crossed <= again.last:  # what closed it is all there is
+                return
+            self._closed.remove(again)
+            again.status = "open"
+            self.open.append(again)
+        elif not self._afford(entity, score):
+            return
+        else:
+            again = Incident(
+                id=self._id(entity, min(e.time for e in new)), kind=entity[0], value=entity[1],
+                mask=self._mask(new[:1]), start=crossed, crossed=crossed, last=crossed,
+            )  # fmt: skip
+            self.open.append(again)
+            self.opened += 1
+            self._absorb(again, self._rows(*entity, again.mask))
+        for each in new:
+            self._join(again, each, score)
+
+    def _same(self, incident: Incident, new: list[Evidence], now_ms: int) -> bool:
+        """Whether this evidence tells of the incident: their events are the same, and not by coincidence.
+
+        Either the entity has a good part of the incident's events and is explained by them, or most of its events are
+        the incident's: then the incident has to be fresh, or of the same kind, or about something that is rare
+        otherwise (a broad incident must not swallow whatever comes later).
+        """
+        entity = new[0].kind, new[0].value
+        fresh = now_ms - incident.crossed <= FRESH_MS
+        if incident.entity == entity:
+            return fresh
+        recent = self._trace.rows["time"] >= incident.start - BEFORE_MS
+        mine = self._rows(*entity, self._mask(new)) & recent
+        theirs = self._rows(*incident.entity, incident.mask) & recent
+        if not mine.any() or not theirs.any():
+            return False
+        within = np.count_nonzero(mine & self._touching(incident.entity)) / np.count_nonzero(mine)
+        covered = np.count_nonzero(theirs & self._touching(entity)) / np.count_nonzero(theirs)
+        if covered >= COVERED_MIN and within >= EXPLAINED_MIN:
+            return True
+        if within >= ALIKE_MIN and any(e.detector == m.detector for e in new for m in incident.members.values()):
+            return True
+        return bool(within >= WITHIN_MIN and (fresh or self._share(incident.entity) <= WITHIN_MIN * within))
+
+    def _touching(self, entity: Entity) -> npt.NDArray[np.bool_]:
+        return self._trace.touching(entity[0], self._tables[entity[0]].slot(entity[1]))
+
+    def _share(self, entity: Entity) -> float:
+        """The entity's share of all traffic over about a day."""
+        table = self._tables[entity[0]]
+        slot = table.slot(entity[1])
+        return float(table.entities["events"][slot]) / max(float(self._tables["fleet"].entities["events"][0]), 1.0)
+
+    def _join(self, incident: Incident, evidence: Evidence, score: float) -> None:
+        name = member(evidence)
+        known = incident.members.get(name)
+        if known is None and len(incident.members) >= MEMBERS_MAX:
+            return
+        if known is None or evidence.score >= known.score:
+            incident.members[name] = evidence
+        if incident.entity == (evidence.kind, evidence.value):
+            incident.mask |= self._mask([evidence])
+        incident.score = max(incident.score, score)
+        incident.last = max(incident.last, evidence.time)
+        self._suspect(evidence.kind, evidence.value, 1)
+
+    def _rows(self, kind: str, value: str, mask: int, start: int = 0) -> npt.NDArray[np.bool_]:
+        return self._trace.of(kind, self._tables[kind].slot(value), mask, self._detectors, self._columns, start)
+
+    def _absorb(self, incident: Incident, rows: npt.NDArray[np.bool_]) -> None:
+        incident.absorb(self._trace.rows[len(self._trace.rows) - len(rows) :][rows], self._tables)
+
+    def _mask(self, evidence: list[Evidence]) -> int:
+        mask = 0
+        for each in evidence:
+            mask |= 1 << self._by_id[each.detector][0]
+        return mask
+
+    def _suspect(self, kind: str, value: str, flag: int) -> None:
+        slot = self._tables[kind].slot(value)
+        if slot >= 0:
+            self._tables[kind].entities[slot]["suspect"] = flag
+
+    def _id(self, entity: Entity, first_ms: int) -> str:
+        text = "\x00".join((self._fingerprint, *entity, str(first_ms)))
+        return "tl-" + hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def _refill(self, now_ms: int) -> None:
+        if self._refilled:
+            filled = self._budget * max(now_ms - self._refilled, 0) / DAY_MS
+            self._tokens = min(self._tokens + filled, self._budget)
+            self._reserve = min(self._reserve + filled, self._budget)
+        self._refilled = now_ms
+
+    def _afford(self, entity: Entity, score: float) -> bool:
+        """Spend a token on an opening, or count that it was held back and why."""
+        critical = severity_of(score) == "critical"
+        if len(self.open) >= INCIDENTS_MAX:
+            reason = "incidents_max"
+        elif score < self.threshold() and not critical:
+            reason = "budget"
+        elif self._tokens >= 1.0:
+            self._tokens -= 1.0
+            return True
+        elif critical and self._reserve >= 1.0:
+            self._reserve -= 1.0
+            return True
+        else:
+            reason = "budget"
+        if entity not in self._held:  # once for each entity and day, not at every tick
+            if len(self._held) >= INCIDENTS_MAX:
+                self._held.clear()
+            self._held.add(entity)
+            self.held_back[reason] = self.held_back.get(reason, 0) + 1
+        return False
+
+    def _worth_telling(self, incident: Incident, now_ms: int) -> bool:
+        if incident.revision == 0:
+            return True
+        if severity_of(incident.score) != severity_of(incident.told_score) and incident.score > incident.told_score:
+            return True
+        grown = incident.records >= GROWTH_STEP * max(incident.told_records, 1.0)
+        return grown and now_ms - incident.told_at >= self._update_ms
+
+    def _close(self, incident: Incident, now_ms: int, emit: Callable[[Alert], None]) -> None:
+        self.open.remove(incident)
+        for evidence in incident.members.values():
+            if not any(i.joined(evidence) for i in self.open):
+                self._suspect(evidence.kind, evidence.value, 0)
+        self._closed = [i for i in self._closed if now_ms - i.last <= REOPEN_MS][-INCIDENTS_MAX:]
+        self._closed.append(incident)
+        self._tell(incident, "closed", now_ms, emit)
+
+    def _tell(self, incident: Incident, status: str, now_ms: int, emit: Callable[[Alert], None]) -> None:
+        incident.status = status
+        incident.revision += 1
+        incident.told_score, incident.told_at, incident.told_records = incident.score, now_ms, incident.records
+        emit(describe(incident, self._by_id, self._tables, self._runbook, self.origins))
+
+    def save(self) -> Saved:
+        """Everything that the next tick depends on."""
+        return Saved(
+            open=self.open, closed=self._closed, tokens=self._tokens, reserve=self._reserve, refilled=self._refilled,
+            opened=self.opened, held_back=self.held_back, held=sorted(self._held),
+        )  # fmt: skip
+
+    def load(self, saved: Saved) -> None:
+        """Continue from what `save` gave."""
+        self.open, self._closed = saved.open, saved.closed
+        self._tokens, self._reserve, self._refilled = saved.tokens, saved.reserve, saved.refilled
+        self.opened, self.held_back, self._held = saved.opened, saved.held_back, set(saved.held)

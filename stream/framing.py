@@ -1,0 +1,222 @@
+"""Where one record ends and the next begins: lines, or the objects of a JSON document, in memory bounded by one record.
+
+A framer is fed blocks of bytes and gives back whole records; it does not matter where the blocks are cut. A record
+longer than the limit is never held: its beginning is kept and its length counted.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.kernels import kernel
+
+HEAD_BYTES: Final = 4096  # of a record that is too long: enough to see what it was
+LINES: Final = -1
+SNIFF_BYTES: Final = 64  # what decides comes within the first few bytes of a document
+UTF8_BOM: Final = b"\xef\xbb\xbf"
+
+_LEVELS: Final = (  # the depth at which the records of a document lie, by how it begins
+    (2, re.compile(rb'\{\s*"Records"\s*:\s*\[')),  # a CloudTrail log file
+    (1, re.compile(rb"\[\s*[{\]]")),  # an array of objects
+    (0, re.compile(rb'\{[ \t\r]*\n\s*["}]')),  # objects printed over several lines
+)
+
+
+def level_of(start: bytes, final: bool) -> int | None:
+    """LINES, or the depth of a document's records, by its first bytes; None while they are too few to tell."""
+    text = start.lstrip()
+    for level, pattern in _LEVELS:
+        if pattern.match(text):
+            return level
+    line, newline, _ = text.partition(b"\n")
+    told = (
+        len(text) >= SNIFF_BYTES or (newline and line.strip() not in (b"{", b"[")) or text[:1] not in (b"", b"{", b"[")
+    )
+    return LINES if told or final else None
+
+
+@dataclass(slots=True)
+class Framed:
+    """Records with their places (int64[n], 1-based lines or ordinals), and (place, head, bytes) of those too long."""
+
+    records: list[bytes] = field(default_factory=list)
+    lines: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    too_long: list[tuple[int, bytes, int]] = field(default_factory=list)
+
+
+class LineFramer:
+    """Records are lines; \\n and \\r\\n end them; empty lines are skipped but counted."""
+
+    def __init__(self, record_bytes_max: int, offset: int = 0, line: int = 1) -> None:
+        self.offset = offset  # bytes of whole records given back so far, with those skipped
+        self.line = line  # the number of the next
+        self._limit = record_bytes_max
+        self._rest = b""
+        self._dropped = 0  # bytes let go of a line that is too long; its head stays in _rest
+
+    def feed(self, block: bytes) -> Framed:
+        """The records that end in this block."""
+        head, newline, tail = block.rpartition(b"\n")
+        if not newline:
+            self._hold(block)
+            return Framed()
+        framed = self._split(head)
+        self._rest, self._dropped = b"", 0
+        self._hold(tail)
+        return framed
+
+    def finish(self) -> Framed:
+        """The last line, when nothing ends it."""
+        if not self._rest:
+            return Framed()
+        framed = self._split(b"", closed=0)
+        self._rest, self._dropped = b"", 0
+        return framed
+
+    def forget(self) -> None:
+        """Let go of the record that has not ended."""
+        self._rest, self._dropped = b"", 0
+
+    @property
+    def unfinished(self) -> bytes:
+        """The beginning of the record that has not ended."""
+        return self._rest[:HEAD_BYTES]
+
+    def _hold(self, tail: bytes) -> None:
+        if self._dropped or len(self._rest) + len(tail) > self._limit:
+            kept = (self._rest + tail[:HEAD_BYTES])[:HEAD_BYTES]
+            self._dropped += len(self._rest) + len(tail) - len(kept)
+            self._rest = kept
+        else:
+            self._rest += tail
+
+    def _split(self, block: bytes, closed: int = 1) -> Framed:
+        data = self._rest + block if self._rest else block
+        self.offset += len(data) + self._dropped + closed
+        parts = data.split(b"\n")
+        first = self.line
+        self.line += len(parts)
+        too_long: list[tuple[int, bytes, int]] = []
+        if self._dropped:
+            too_long.append((first, parts[0][:HEAD_BYTES], len(parts[0]) + self._dropped))
+            parts[0] = b""
+        if len(data) > self._limit and max(map(len, parts)) > self._limit:
+            for index, part in enumerate(parts):
+                if len(part) > self._limit:
+                    too_long.append((first + index, part[:HEAD_BYTES], len(part)))
+                    parts[index] = b""
+        if b"\r" in data:
+            parts = [part.removesuffix(b"\r") for part in parts]
+        lines = np.arange(first, first + len(parts), dtype=np.int64)
+        if not all(parts):
+            lines = lines[np.fromiter(map(bool, parts), np.bool_, len(parts))]
+            parts = [part for part in parts if part]
+        return Framed(parts, lines, too_long)
+
+
+class DocumentFramer:
+    """Records are the objects at one depth of a JSON document; what lies between is skipped. Places are ordinals."""
+
+    def __init__(self, level: int, record_bytes_max: int, offset: int = 0, line: int = 1) -> None:
+        self.offset = offset
+        self.line = line
+        self._limit = record_bytes_max
+        self.level = level
+        self._rest = b""
+        self._dropped = 0
+        self._scanned = offset  # bytes of the document the scanner has been over
+        self._state = np.array([level if offset else 0, 0, 0, 0], np.int64)  # depth, in string, escaped, in a record
+
+    def feed(self, block: bytes) -> Framed:
+        """The records that end in this block."""
+        bounds = np.empty(len(block) + 1, np.int64)
+        count = int(_scan(np.frombuffer(block, np.uint8), self.level, self._state, bounds))
+        edges = bounds[:count].tolist()
+        records: list[bytes] = []
+        places: list[int] = []
+        too_long: list[tuple[int, bytes, int]] = []
+        inside = bool(self._rest)
+        start = 0
+        for edge in edges:
+            if inside:
+                self._hold(block[start:edge])
+                if self._dropped:
+                    too_long.append((self.line, self._rest, len(self._rest) + self._dropped))
+                else:
+                    records.append(self._rest)
+                    places.append(self.line)
+                self._rest, self._dropped = b"", 0
+                self.line += 1
+                self.offset = self._scanned + edge
+            inside = not inside
+            start = edge
+        if inside:
+            self._hold(block[start:])
+        self._scanned += len(block)
+        return Framed(records, np.array(places, np.int64), too_long)
+
+    def finish(self) -> Framed:
+        """Nothing: a record of a document ends with its brace."""
+        return Framed()
+
+    def forget(self) -> None:
+        """Let go of the record that has not ended."""
+        self._rest, self._dropped = b"", 0
+        self._state[:] = 0
+
+    @property
+    def unfinished(self) -> bytes:
+        """The beginning of the record that has not ended, or of the list that was not closed."""
+        return self._rest[:HEAD_BYTES] or (b"[" if self._state[0] else b"")
+
+    def _hold(self, part: bytes) -> None:
+        if self._dropped or len(self._rest) + len(part) > self._limit:
+            kept = (self._rest + part[:HEAD_BYTES])[:HEAD_BYTES]
+            self._dropped += len(self._rest) + len(part) - len(kept)
+            self._rest = kept
+        else:
+            self._rest += part
+
+
+def framer(level: int, record_bytes_max: int, offset: int = 0, line: int = 1) -> LineFramer | DocumentFramer:
+    """The framer for what `level_of` told, from a byte offset on at which a record has ended."""
+    if level == LINES:
+        return LineFramer(record_bytes_max, offset, line)
+    return DocumentFramer(level, record_bytes_max, offset, line)
+
+
+@kernel
+def _scan(data: npt.NDArray[np.uint8], level: int, state: npt.NDArray[np.int64], bounds: npt.NDArray[np.int64]) -> int:
+    """Write where records begin and end, in turn, to `bounds`; how many. The state goes on to the next block."""
+    depth, quoted, escaped, inside = state[0], state[1], state[2], state[3]
+    count = 0
+    for i in range(data.size):
+        byte = data[i]
+        if quoted:
+            if escaped:
+                escaped = 0
+            elif byte == 92:  # backslash
+                escaped = 1
+            elif byte == 34:  # quote
+                quoted = 0
+        elif byte == 34:
+            quoted = 1
+        elif byte in (123, 91):  # { [
+            if depth == level and byte == 123:
+                bounds[count] = i
+                count += 1
+                inside = 1
+            depth += 1
+        elif byte in (125, 93) and depth > 0:  # } ]
+            depth -= 1
+            if depth == level and inside:
+                bounds[count] = i + 1
+                count += 1
+                inside = 0
+    state[0], state[1], state[2], state[3] = depth, quoted, escaped, inside
+    return count

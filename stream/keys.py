@@ -1,0 +1,376 @@
+"""From names to slots: keyed hashing, a bounded open-addressing index, and an arena for the names themselves.
+
+All of it is flat arrays, so that ten million entities are saved and loaded as a handful of blocks. Hashing is
+SipHash-1-3 (Aumasson and Bernstein 2012; the variant of most language runtimes) with the deployment's key, so nobody
+without the key can aim names at each other. Two names of one kind that share all 64 bits count as one: at 100 million
+names the chance of any such pair is below 0.03 %.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.kernels import inline, kernel
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+
+ABSENT: Final = -1  # slot of an event that does not name this kind of entity
+OVERFLOW: Final = 0  # slot that stands for every name that found no room
+LOAD_MAX: Final = 0.7  # of the index, before it doubles
+
+
+def pack(texts: list[str]) -> tuple[U8, I64]:
+    """All texts as one UTF-8 buffer and their n + 1 offsets in it."""
+    joined = "".join(texts)
+    if joined.isascii():
+        buffer = joined.encode()
+        lengths = map(len, texts)
+    else:
+        parts = [text.encode("utf-8", "surrogatepass") for text in texts]
+        buffer = b"".join(parts)
+        lengths = map(len, parts)
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(np.fromiter(lengths, np.int64, len(texts)), out=offsets[1:])
+    return np.frombuffer(buffer, np.uint8), offsets
+
+
+def hash_key(secret: str) -> U64:
+    """The two key words from a secret of any length."""
+    return np.frombuffer(hashlib.blake2b(secret.encode(), digest_size=16).digest(), np.uint64)
+
+
+@inline
+def _rotl(x: Any, b: int) -> Any:
+    return np.uint64((x << np.uint64(b)) | (x >> np.uint64(64 - b)))
+
+
+@kernel
+def hash_texts(buffer: U8, offsets: I64, key: U64, out: U64) -> None:
+    """out[i] = SipHash-1-3 of text i; 0 stands for the empty text and for it alone."""
+    u8 = np.uint64(8)
+    for i in range(out.shape[0]):
+        start = np.uint64(offsets[i])
+        stop = np.uint64(offsets[i + 1])
+        length = stop - start
+        if length == np.uint64(0):
+            out[i] = np.uint64(0)
+            continue
+        v0 = key[0] ^ np.uint64(0x736F6D6570736575)
+        v1 = key[1] ^ np.uint64(0x646F72616E646F6D)
+        v2 = key[0] ^ np.uint64(0x6C7967656E657261)
+        v3 = key[1] ^ np.uint64(0x7465646279746573)
+        blocks = length // u8
+        for b in range(blocks + np.uint64(1)):
+            p = start + np.uint64(b) * u8
+            word = np.uint64(0)
+            if np.uint64(b) < blocks:
+                for j in range(8):
+                    word |= np.uint64(buffer[p + np.uint64(j)]) << np.uint64(8 * j)
+            else:
+                word = length << np.uint64(56)
+                for j in range(np.int64(length & np.uint64(7))):
+                    word |= np.uint64(buffer[p + np.uint64(j)]) << np.uint64(8 * j)
+            v3 ^= word
+            v0 += v1
+            v1 = _rotl(v1, 13) ^ v0
+            v0 = _rotl(v0, 32)
+            v2 += v3
+            v3 = _rotl(v3, 16) ^ v2
+            v0 += v3
+            v3 = _rotl(v3, 21) ^ v0
+            v2 += v1
+            v1 = _rotl(v1, 17) ^ v2
+            v2 = _rotl(v2, 32)
+            v0 ^= word
+        v2 ^= np.uint64(0xFF)
+        for _ in range(3):
+            v0 += v1
+            v1 = _rotl(v1, 13) ^ v0
+            v0 = _rotl(v0, 32)
+            v2 += v3
+            v3 = _rotl(v3, 16) ^ v2
+            v0 += v3
+            v3 = _rotl(v3, 21) ^ v0
+            v2 += v1
+            v1 = _rotl(v1, 17) ^ v2
+            v2 = _rotl(v2, 32)
+        h = v0 ^ v1 ^ v2 ^ v3
+        out[i] = h if h != np.uint64(0) else np.uint64(1)
+
+
+def hash_column(texts: list[str], key: U64) -> U64:
+    """SipHash-1-3 of each text, 0 where it is empty: uint64[n]."""
+    buffer, offsets = pack(texts)
+    out = np.empty(len(texts), np.uint64)
+    hash_texts(buffer, offsets, key, out)
+    return out
+
+
+@kernel
+def _resolve(
+    hashes: U64, lookup_hash: U64, lookup_slot: I32, owner: U64, count: int, limit: int, free: I32, free_count: int,
+    slots: I32, fresh: I64,
+) -> tuple[int, int, int, int]:  # fmt: skip
+    mask = np.uint64(lookup_hash.shape[0] - 1)
+    new = 0
+    overflowed = 0
+    for i in range(hashes.shape[0]):
+        h = hashes[i]
+        if h == np.uint64(0):
+            slots[i] = ABSENT
+            continue
+        p = h & mask
+        while lookup_hash[p] != np.uint64(0) and lookup_hash[p] != h:
+            p = (p + np.uint64(1)) & mask
+        if lookup_hash[p] == h:
+            slots[i] = lookup_slot[p]
+            continue
+        if free_count > 0:
+            free_count -= 1
+            slot = free[free_count]
+        elif count < limit:
+            slot = np.int32(count)
+            count += 1
+        else:
+            slots[i] = OVERFLOW
+            overflowed += 1
+            continue
+        lookup_hash[p] = h
+        lookup_slot[p] = slot
+        owner[slot] = h
+        slots[i] = slot
+        fresh[new] = i
+        new += 1
+    return count, free_count, new, overflowed
+
+
+@kernel
+def _rebuild(owner: U64, count: int, lookup_hash: U64, lookup_slot: I32) -> None:
+    mask = np.uint64(lookup_hash.shape[0] - 1)
+    for slot in range(1, count):
+        h = owner[slot]
+        if h == np.uint64(0):
+            continue
+        p = h & mask
+        while lookup_hash[p] != np.uint64(0):
+            p = (p + np.uint64(1)) & mask
+        lookup_hash[p] = h
+        lookup_slot[p] = np.int32(slot)
+
+
+@kernel
+def _copy_names(
+    source: U8, starts: I64, stops: I64, slots: I32, arena: U8, used: int, name_start: I64, name_length: U16
+) -> int:
+    for i in range(slots.shape[0]):
+        slot = slots[i]
+        name_start[slot] = used
+        name_length[slot] = np.uint16(stops[i] - starts[i])
+        for p in range(starts[i], stops[i]):
+            arena[used] = source[p]
+            used += 1
+    return used
+
+
+class Index:
+    """Names of one kind to slots 1..limit; slot 0 takes what finds no room.
+
+    Memory: 18 bytes a slot and the name itself, 12 bytes for each place of the lookup, which is at most 70 % full.
+    """
+
+    def __init__(self, limit: int, key: U64) -> None:
+        self.limit = limit + 1
+        self._key = key
+        self.count = 1  # slots handed out so far, the overflow slot included
+        self.overflowed = 0  # events that found no room
+        self.owner: U64 = np.zeros(16, np.uint64)
+        self._lookup_hash: U64 = np.zeros(32, np.uint64)
+        self._lookup_slot: I32 = np.zeros(32, np.int32)
+        self._free: I32 = np.zeros(0, np.int32)
+        self._free_count = 0
+        self._name_start: I64 = np.zeros(16, np.int64)
+        self._name_length: U16 = np.zeros(16, np.uint16)
+        self._arena: U8 = np.zeros(1024, np.uint8)
+        self._arena_used = 0
+
+    def __len__(self) -> int:
+        return self.count - 1 - self._free_count
+
+    @property
+    def capacity(self) -> int:
+        """Slots that arrays beside this index must have room for."""
+        return len(self.owner)
+
+    def resolve(self, hashes: U64, buffer: U8, offsets: I64) -> tuple[I32, I32]:
+        """The slot of each event (ABSENT where it names nothing, OVERFLOW when full), and the slots that are new."""
+        n = len(hashes)
+        self._reserve(n)
+        slots = np.empty(n, np.int32)
+        fresh = np.empty(n, np.int64)
+        self.count, self._free_count, new, overflowed = _resolve(
+            hashes, self._lookup_hash, self._lookup_slot, self.owner, self.count, self.limit,
+            self._free, self._free_count, slots, fresh,
+        )  # fmt: skip
+        self.overflowed += overflowed
+        fresh_slots = slots[fresh[:new]]
+        if new:
+            starts, stops = offsets[fresh[:new]], offsets[fresh[:new] + 1]
+            room = self._arena_used + int((stops - starts).sum())
+            if room > len(self._arena):
+                self._arena = grown(self._arena, room)
+            self._arena_used = _copy_names(
+                buffer, starts, stops, fresh_slots, self._arena, self._arena_used, self._name_start, self._name_length
+            )
+        return slots, fresh_slots
+
+    def name(self, slot: int) -> str:
+        """The name that owns a slot."""
+        if slot == OVERFLOW:
+            return "(overflow)"
+        start = int(self._name_start[slot])
+        return self._arena[start : start + int(self._name_length[slot])].tobytes().decode("utf-8", "replace")
+
+    def slot(self, name: str) -> int:
+        """The slot of a name, ABSENT when it has none."""
+        h = hash_column([name], self._key)[0]
+        mask = len(self._lookup_hash) - 1
+        p = int(h) & mask
+        while self._lookup_hash[p] not in (0, h):
+            p = (p + 1) & mask
+        return int(self._lookup_slot[p]) if self._lookup_hash[p] == h else ABSENT
+
+    def release(self, slots: I32) -> None:
+        """Forget the names of `slots`; each may be handed out again, to another name."""
+        self.owner[slots] = 0
+        self._free = np.concatenate([self._free[: self._free_count], slots[::-1].astype(np.int32)])
+        self._free_count = len(self._free)
+        kept = np.flatnonzero(self.owner[: self.count]).astype(np.int32)
+        starts = self._name_start[kept]
+        old, self._arena = self._arena, np.zeros_like(self._arena)
+        self._arena_used = _copy_names(
+            old, starts, starts + self._name_length[kept], kept, self._arena, 0, self._name_start, self._name_length
+        )
+        self._relookup(len(self._lookup_hash))
+
+    def save(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The arrays that this index is made of (the lookup is rebuilt on load)."""
+        return {
+            "owner": self.owner[: self.count], "free": self._free[: self._free_count],
+            "name_start": self._name_start[: self.count], "name_length": self._name_length[: self.count],
+            "arena": self._arena[: self._arena_used], "overflowed": np.array([self.overflowed], np.int64),
+        }  # fmt: skip
+
+    def load(self, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
+        """Become the index that `save` described."""
+        self.owner = arrays["owner"].astype(np.uint64)
+        self._free = arrays["free"].astype(np.int32)
+        self._free_count = len(self._free)
+        self._name_start = arrays["name_start"].astype(np.int64)
+        self._name_length = arrays["name_length"].astype(np.uint16)
+        self._arena = arrays["arena"].astype(np.uint8)
+        self._arena_used = len(self._arena)
+        self.overflowed = int(arrays["overflowed"][0])
+        self.count = len(self.owner)
+        size = 32
+        while size * LOAD_MAX < self.count:
+            size *= 2
+        self._relookup(size)
+
+    def nbytes(self) -> int:
+        """Bytes held, room to grow included."""
+        return sum(
+            a.nbytes
+            for a in (
+                self.owner, self._lookup_hash, self._lookup_slot, self._free,
+                self._name_start, self._name_length, self._arena,
+            )
+        )  # fmt: skip
+
+    def _reserve(self, new: int) -> None:
+        wanted = min(self.count + new, self.limit)
+        if wanted > len(self.owner):
+            self.owner = grown(self.owner, wanted, self.limit)
+            self._name_start = grown(self._name_start, len(self.owner))
+            self._name_length = grown(self._name_length, len(self.owner))
+        size = len(self._lookup_hash)
+        while size * LOAD_MAX < wanted:
+            size *= 2
+        if size != len(self._lookup_hash):
+            self._relookup(size)
+
+    def _relookup(self, size: int) -> None:
+        self._lookup_hash = np.zeros(size, np.uint64)
+        self._lookup_slot = np.zeros(size, np.int32)
+        _rebuild(self.owner, self.count, self._lookup_hash, self._lookup_slot)
+
+
+def grown(array: npt.NDArray[np.generic], wanted: int, limit: int | None = None) -> Any:
+    """`array` with room for `wanted` rows and a quarter more, the new ones zero, but for no more than `limit`."""
+    size = max(wanted, 16) + max(wanted, 16) // 4
+    out = np.zeros(size if limit is None else max(wanted, min(size, limit)), array.dtype)
+    out[: len(array)] = array
+    return out
+
+
+@kernel
+def _seen_before(hashes: U64, tables: U64, used: I64, repeated: U8) -> None:
+    half = tables.shape[1]
+    mask = np.uint64(half - 1)
+    for i in range(hashes.shape[0]):
+        h = hashes[i]
+        repeated[i] = 0
+        if h == np.uint64(0):
+            continue
+        for generation in range(2):
+            p = h & mask
+            while tables[generation, p] != np.uint64(0) and tables[generation, p] != h:
+                p = (p + np.uint64(1)) & mask
+            if tables[generation, p] == h:
+                repeated[i] = 1
+                break
+        if repeated[i]:
+            continue
+        if used[0] >= half // 2:
+            for q in range(half):
+                tables[1, q] = tables[0, q]
+                tables[0, q] = np.uint64(0)
+            used[0] = 0
+        p = h & mask
+        while tables[0, p] != np.uint64(0):
+            p = (p + np.uint64(1)) & mask
+        tables[0, p] = h
+        used[0] += 1
+
+
+class RecentIds:
+    """Which event ids came by lately: two generations of hashes, exact over at least the last `capacity` ids.
+
+    Memory: 64 bytes for each id of `capacity`. A repeat farther back than that is not seen as one.
+    """
+
+    def __init__(self, capacity: int = 131_072) -> None:
+        self._tables = np.zeros((2, 2 * capacity), np.uint64)
+        self._used = np.zeros(1, np.int64)
+
+    def repeated(self, hashes: U64) -> npt.NDArray[np.bool_]:
+        """True where the id was seen before, in this call or an earlier one; an absent id (0) never is."""
+        out = np.empty(len(hashes), np.uint8)
+        _seen_before(hashes, self._tables, self._used, out)
+        return out.astype(np.bool_)
+
+    def save(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The arrays to continue from."""
+        return {"tables": self._tables, "used": self._used}
+
+    def load(self, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
+        """Become what `save` described."""
+        self._tables[:] = arrays["tables"]
+        self._used[:] = arrays["used"]

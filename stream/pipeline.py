@@ -1,0 +1,267 @@
+"""The flow of data, top to bottom: decode (before this) -> clock -> key -> observe -> score -> fuse -> correlate ->
+alert.
+
+Blocks of events come in, alerts go out. A block is cut where the stream clock passes a tick; between two ticks only the
+detectors' kernels run, in the order of the events, and everything that looks across entities happens at the tick. So
+the alerts are a function of the log and not of how it was batched.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from detectors import catalog
+from detectors.base import KINDS, Array, Columns, Detector, Frame
+from detectors.fusion import Evidence, Fusion, score_of
+from stream.alerts import Alert
+from stream.clock import StreamClock
+from stream.config import Config, fingerprint
+from stream.correlate import OPEN_SHARE, Correlator, Saved
+from stream.events import ACTIONS, OUTCOMES, EventBlock
+from stream.keys import I64, U8, U64, RecentIds, hash_key, hash_texts, pack
+from stream.networks import network_names
+from stream.state import Table
+from stream.trace import TRACED, Trace
+
+READS: Final = np.array([a in ("read", "list", "export", "share") for a in ACTIONS])
+SUCCESS: Final = OUTCOMES.index("success")
+NEAR_MISS_BITS: Final = 6.0  # findings this far below the threshold are still looked at, for others to add to
+FIELDS: Final = {
+    "account": "account", "credential": "credential", "issuer": "issuer", "source": "source_ip", "client": "user_agent",
+    "resource": "resource", "subject": "subject", "country": "country",
+}  # fmt: skip
+
+
+_NO_HASH: Final[U64] = np.zeros(0, np.uint64)
+_NO_BYTES: Final[U8] = np.zeros(0, np.uint8)
+_NO_OFFSETS: Final[I64] = np.zeros(1, np.int64)
+
+
+class Keyed:
+    """A text column, hashed: what resolves to slots, by slices without a copy."""
+
+    __slots__ = ("buffer", "hashes", "offsets")
+
+    def __init__(self, texts: list[str], key: U64) -> None:
+        self.buffer: U8
+        self.offsets: I64
+        self.buffer, self.offsets = pack(texts)
+        self.hashes: U64 = np.empty(len(texts), np.uint64)
+        hash_texts(self.buffer, self.offsets, key, self.hashes)
+
+
+class Pipeline:
+    """Events in, alerts out; `save` and `load` carry everything over, exactly."""
+
+    def __init__(
+        self, config: Config, emit: Callable[[Alert], None], on_tick: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self.config = config
+        self.events = 0
+        self.duplicates = 0
+        self.stage_s: dict[str, float] = {}
+        self._emit = emit
+        self._on_tick = on_tick
+        self._key = hash_key(config.hash_key)
+        self._tick_ms = config.tick_s * 1000
+        self._tick = -1
+        self._began_ms = 0
+        self._clock = StreamClock(config.clock_jump_max_s)
+        self._ids = RecentIds()
+        self._origins: dict[str, int] = {}
+        enabled = [d for d in catalog.detector_ids() if config.detectors.get(d, True)]
+        self.detectors: list[Detector] = self._made(enabled, 0.0)
+        self._families = sum(len(d.kinds) * len(d.features) for d in self.detectors) or 1
+        offset = math.log2(OPEN_SHARE / config.alerts_per_day_max) + math.log2(self._families) - NEAR_MISS_BITS
+        self.detectors = self._made(enabled, offset)
+        self.tables = {kind: self._table(kind) for kind in TRACED}
+        self.fusion = Fusion()
+        self.trace = Trace()
+        self.correlator = Correlator(
+            self.detectors, self.tables, self.trace, fingerprint(config), config.alerts_per_day_max, config.warmup_h,
+            config.close_after_s, config.update_after_s, config.runbook_url,
+        )  # fmt: skip
+
+    @property
+    def now_ms(self) -> int:
+        """Stream time."""
+        return self._clock.now_ms
+
+    @property
+    def late(self) -> int:
+        """Records that came more than five minutes behind the stream."""
+        return self._clock.late
+
+    def process(self, block: EventBlock) -> npt.NDArray[np.bool_]:
+        """Take a block in; True for each event that was a repeat of an id and was left out."""
+        began = time.perf_counter()
+        repeated = self._ids.repeated(Keyed(block.text["id"], self._key).hashes)
+        if repeated.any():
+            block = block.where(~repeated)
+            self.duplicates += int(repeated.sum())
+        n = len(block)
+        if n == 0:
+            return repeated
+        stream_time, learn = self._clock.advance(block.time)
+        if self._began_ms == 0:
+            self._began_ms = int(stream_time[0])
+        texts = {kind: block.text[name] for kind, name in FIELDS.items()}
+        texts["network"] = network_names(block.text["source_ip"], block.asn)
+        keyed = {kind: Keyed(column, self._key) for kind, column in texts.items()}
+        began = self._spent("key", began)
+        for start, stop in self._cuts(stream_time):
+            self._tick_until(int(stream_time[start]))
+            self._observe(block, keyed, stream_time, learn, start, stop)
+        self.events += n
+        return repeated
+
+    def finish(self) -> None:
+        """End of input: let the grace pass and judge what is left. The state saved before this stays what it was."""
+        if self.now_ms:
+            self._run_tick(self.now_ms + int(self.config.join_grace_s * 1000) + self._tick_ms)
+
+    def _observe(
+        self, block: EventBlock, keyed: Mapping[str, Keyed], stream_time: I64, learn: npt.NDArray[np.int8],
+        start: int, stop: int,
+    ) -> None:  # fmt: skip
+        began = time.perf_counter()
+        cut = slice(start, stop)
+        moment = stream_time[cut]
+        touch = {}
+        for kind, table in self.tables.items():
+            if kind == "fleet":
+                touch[kind] = table.touch(_NO_HASH, _NO_BYTES, _NO_OFFSETS, moment)
+            else:
+                column = keyed[kind]
+                touch[kind] = table.touch(column.hashes[cut], column.buffer, column.offsets[start : stop + 1], moment)
+        succeeded = block.outcome[cut] == SUCCESS
+        frame = Frame(
+            start=self.events + start, time=moment, action=block.action[cut], klass=block.account_kind[cut],
+            succeeded=succeeded, reads=succeeded & READS[block.action[cut]], records=block.records[cut],
+            bytes=block.bytes[cut], learn=learn[cut], touch=touch,
+            hashes={kind: column.hashes[cut] for kind, column in keyed.items()}, marks=np.zeros(stop - start, np.uint8),
+        )  # fmt: skip
+        began = self._spent("resolve", began)
+        for bit, detector in enumerate(self.detectors):
+            for findings in detector.observe(frame, self._columns(detector), bit):
+                self._gather(detector, findings)
+            began = self._spent(detector.id, began)
+        self.trace.add(frame, self._origin(block.origin), block.line[cut])
+        self._spent("trace", began)
+
+    def _gather(self, detector: Detector, findings: Array) -> None:
+        """Calibrate findings and hold them as evidence on their entities."""
+        for finding in findings:
+            bits, per_day = detector.bits(finding)
+            kind = KINDS[int(finding["kind"])]
+            self.fusion.add(
+                Evidence(
+                    detector=detector.id, kind=kind, value=self.tables[kind].name(int(finding["slot"])),
+                    feature=int(finding["feature"]), horizon=int(finding["horizon"]), time=int(finding["time"]),
+                    bits=bits, score=score_of(bits, per_day, self._families),
+                    observed=float(finding["observed"]), expected=float(finding["expected"]),
+                )
+            )  # fmt: skip
+
+    def _tick_until(self, now_ms: int) -> None:
+        """Run the tick that has passed, and where time has jumped, the one it has come to."""
+        tick = now_ms // self._tick_ms
+        if self._tick >= 0 and tick > self._tick:
+            self._run_tick((self._tick + 1) * self._tick_ms)
+            if tick > self._tick + 1:
+                self._run_tick(tick * self._tick_ms)
+        self._tick = tick
+
+    def _run_tick(self, now_ms: int) -> None:
+        began = time.perf_counter()
+        for detector in self.detectors:
+            for findings in detector.tick(now_ms, self._columns(detector)):
+                self._gather(detector, findings)
+        self.fusion.expire(now_ms)
+        self.correlator.tick(now_ms, self._began_ms, self.fusion, self._emit)
+        for kind, table in self.tables.items():
+            self.trace.forget(kind, table.evict(now_ms))
+        self._on_tick(now_ms)
+        self._spent("tick", began)
+
+    def _cuts(self, stream_time: I64) -> list[tuple[int, int]]:
+        """Where the block passes ticks: [start, stop) of each run of events between two."""
+        edges = np.flatnonzero(np.diff(stream_time // self._tick_ms)) + 1
+        bounds = [0, *edges.tolist(), len(stream_time)]
+        return list(pairwise(bounds))
+
+    def _columns(self, detector: Detector) -> dict[str, Array]:
+        return {kind: self.tables[kind].columns[detector.id] for kind in detector.columns}
+
+    def _origin(self, origin: str) -> int:
+        number = self._origins.setdefault(origin, len(self._origins))
+        self.correlator.origins[str(number)] = origin
+        return number
+
+    def _made(self, enabled: list[str], offset_bits: float) -> list[Detector]:
+        config = self.config
+        return [
+            catalog.make(
+                d,
+                offset_bits=offset_bits,
+                join_grace_s=config.join_grace_s,
+                session_lifetime_h=config.session_lifetime_h,
+            )
+            for d in enabled
+        ]
+
+    def _table(self, kind: str) -> Table:
+        limit = 0 if kind == "fleet" else getattr(self.config.entities_max, kind)
+        return Table(kind, limit, self._key, {d.id: d.columns[kind] for d in self.detectors if kind in d.columns})
+
+    def _spent(self, stage: str, began: float) -> float:
+        now = time.perf_counter()
+        self.stage_s[stage] = self.stage_s.get(stage, 0.0) + now - began
+        return now
+
+    def nbytes(self) -> int:
+        """Bytes of keyed state held, room to grow included."""
+        return sum(table.nbytes() for table in self.tables.values())
+
+    def save(self) -> tuple[dict[str, Any], Columns]:
+        """Everything that the next event depends on: JSON-able values, and arrays."""
+        arrays: Columns = {"clock": self._clock.state}
+        parts = {"ids": self._ids.save(), "trace": self.trace.save()}
+        parts |= {f"table.{kind}": table.save() for kind, table in self.tables.items()}
+        parts |= {f"detector.{d.id}": d.save() for d in self.detectors}
+        for part, columns in parts.items():
+            arrays.update({f"{part}/{name}": array for name, array in columns.items()})
+        meta = {
+            "events": self.events, "duplicates": self.duplicates, "tick": self._tick, "began_ms": self._began_ms,
+            "origins": self._origins, "evidence": msgspec.to_builtins(self.fusion.save()),
+            "correlator": msgspec.to_builtins(self.correlator.save()),
+        }  # fmt: skip
+        return meta, arrays
+
+    def load(self, meta: Mapping[str, Any], arrays: Columns) -> None:
+        """Continue from what `save` gave."""
+        parts: dict[str, Columns] = {}
+        for name, array in arrays.items():
+            part, _, column = name.partition("/")
+            parts.setdefault(part, {})[column] = array
+        self._clock.state[...] = arrays["clock"]
+        self._ids.load(parts["ids"])
+        self.trace.load(parts["trace"])
+        for kind, table in self.tables.items():
+            table.load(parts[f"table.{kind}"])
+        for detector in self.detectors:
+            detector.load(parts[f"detector.{detector.id}"])
+        self.events, self.duplicates, self._tick = meta["events"], meta["duplicates"], meta["tick"]
+        self._began_ms = meta["began_ms"]
+        self._origins = dict(meta["origins"])
+        self.correlator.origins.update({str(number): origin for origin, number in self._origins.items()})
+        self.fusion.load(msgspec.convert(meta["evidence"], list[Evidence]))
+        self.correlator.load(msgspec.convert(meta["correlator"], Saved))

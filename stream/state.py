@@ -1,0 +1,145 @@
+"""Keyed state: a table for each entity kind, of fixed-dtype columns beside a bounded index.
+
+A table has a limit. Near it, the entities with the least evidence (few active days, long unseen) are forgotten at a
+tick; one that an incident is open on never is. A name that finds no room is counted on the overflow entity, so
+nothing goes unscored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.base import DAY_MS, ENTITY, HORIZONS_S, HOUR_MS, TOUCH, Array, Columns
+from detectors.kernels import kernel
+from stream.keys import I64, U8, U64, Index, grown
+
+FILL_MAX: Final = 0.95  # of the limit; beyond it a tick evicts
+FILL_AFTER: Final = 0.85  # and leaves this much
+
+
+@kernel
+def _touch(
+    entities: Array, slots: npt.NDArray[np.int32], time: I64, rates: npt.NDArray[np.float64], out: Array
+) -> None:
+    for i in range(slots.shape[0]):
+        slot = slots[i]
+        t = out[i]
+        t["slot"] = slot
+        if slot < 0:
+            continue
+        now = time[i]
+        e = entities[slot]
+        before = e["seen"]
+        fresh = before == 0
+        t["fresh"] = fresh
+        t["suspect"] = e["suspect"]
+        if fresh:
+            before = now
+            e["born"] = np.uint32(now // 1000)
+            t["opens"][0] = 1
+            t["opens"][1] = 1
+            t["decay"][0] = np.float32(1.0)
+            t["decay"][1] = np.float32(1.0)
+        else:
+            t["opens"][0] = now // HOUR_MS != before // HOUR_MS
+            t["opens"][1] = now // DAY_MS != before // DAY_MS
+            gap = np.float64(now - before)
+            t["decay"][0] = np.float32(math.exp(-gap * rates[0]))
+            t["decay"][1] = np.float32(math.exp(-gap * rates[1]))
+        t["before"] = before
+        t["age_h"] = np.float32((np.float64(now // 1000) - np.float64(e["born"])) / 3600.0)
+        for h in range(2):
+            if t["opens"][h] and not fresh and e["active"][h] < 65_535:
+                e["active"][h] += 1
+            t["active"][h] = np.float32(e["active"][h])
+        e["events"] = e["events"] * t["decay"][1] + np.float32(1.0)
+        e["seen"] = now
+
+
+RATES_MS: Final = np.array([1.0 / (1000.0 * s) for s in HORIZONS_S])
+
+
+class Table:
+    """Entities of one kind: their names, what every detector needs to know of them, and the columns each detector owns.
+
+    `limit` bounds the entities; a kind that needs no names (the fleet) has limit 0 and lives in slot 0.
+    """
+
+    def __init__(self, kind: str, limit: int, key: U64, columns: Mapping[str, np.dtype[Any]]) -> None:
+        self.kind = kind
+        self.index = Index(limit, key)
+        self.entities: Array = np.zeros(self.index.capacity, ENTITY)
+        self.columns: Columns = {name: np.zeros(self.index.capacity, dtype) for name, dtype in columns.items()}
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def touch(self, hashes: U64, buffer: U8, offsets: I64, time: I64) -> Array:
+        """Find or make the entity of each event and say what was known of it: TOUCH[n]."""
+        if self.kind == "fleet":
+            slots = np.zeros(len(time), np.int32)
+        else:
+            slots, _ = self.index.resolve(hashes, buffer, offsets)
+            if self.index.capacity > len(self.entities):
+                self._grow()
+        out = np.zeros(len(time), TOUCH)
+        _touch(self.entities, slots, time, RATES_MS, out)
+        return out
+
+    def slot(self, name: str) -> int:
+        """The slot of an entity by name, ABSENT (-1) when it is not known."""
+        return 0 if self.kind == "fleet" else self.index.slot(name)
+
+    def name(self, slot: int) -> str:
+        """The name of the entity in a slot."""
+        return "fleet" if self.kind == "fleet" else self.index.name(slot)
+
+    def evict(self, now_ms: int) -> npt.NDArray[np.int32]:
+        """Make room when the table is nearly full; the slots of the entities that were forgotten."""
+        room = self.index.limit - 1
+        if len(self) <= FILL_MAX * room or room == 0:
+            return np.zeros(0, np.int32)
+        live = np.flatnonzero(self.index.owner[: self.index.count])
+        rows = self.entities[live]
+        idle_d = (now_ms - rows["seen"]) / DAY_MS
+        evidence = (1.0 + rows["active"][:, 0] + 8.0 * rows["active"][:, 1]) * np.exp2(-idle_d / 7.0)
+        evidence[rows["suspect"] != 0] = np.inf
+        surplus = len(self) - int(FILL_AFTER * room)
+        order = np.argsort(evidence, kind="stable")[:surplus]
+        victims = live[order[np.isfinite(evidence[order])]].astype(np.int32)
+        self.entities[victims] = 0
+        for column in self.columns.values():
+            column[victims] = 0
+        self.index.release(victims)
+        self.evicted += len(victims)
+        return victims
+
+    def nbytes(self) -> int:
+        """Bytes held, room to grow included."""
+        return self.index.nbytes() + self.entities.nbytes + sum(c.nbytes for c in self.columns.values())
+
+    def save(self) -> Columns:
+        """The table as arrays, copied nowhere."""
+        count = self.index.count
+        out: Columns = {f"index.{name}": array for name, array in self.index.save().items()}
+        out["entities"] = self.entities[:count]
+        out["evicted"] = np.array([self.evicted], np.int64)
+        out.update({f"columns.{name}": column[:count] for name, column in self.columns.items()})
+        return out
+
+    def load(self, arrays: Mapping[str, Array]) -> None:
+        """Become what `save` described."""
+        self.index.load({n.removeprefix("index."): a for n, a in arrays.items() if n.startswith("index.")})
+        self.entities = arrays["entities"].astype(ENTITY)
+        self.evicted = int(arrays["evicted"][0])
+        self.columns = {name: arrays[f"columns.{name}"].astype(c.dtype) for name, c in self.columns.items()}
+
+    def _grow(self) -> None:
+        self.entities = grown(self.entities, self.index.capacity, self.index.capacity)
+        self.columns = {n: grown(c, self.index.capacity, self.index.capacity) for n, c in self.columns.items()}
