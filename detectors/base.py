@@ -7,7 +7,7 @@ does is a function of the events in their order; the cuts between frames come fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -101,6 +101,39 @@ class Frame:
         return len(self.time)
 
 
+def number(value: float) -> str:
+    """A count as a person would write it.
+
+    >>> number(1234567.0), number(2.345), number(0.04)
+    ('1,234,567', '2.3', '0.04')
+    """
+    if value >= 10:
+        return f"{value:,.0f}"
+    return f"{value:.1f}".removesuffix(".0") if value >= 1 else f"{value:.2g}"
+
+
+def whole(value: float) -> str:
+    """Something that was counted: a decayed sum is rounded, and is at least one.
+
+    >>> whole(0.7), whole(1.9), whole(1234.4)
+    ('1', '2', '1,234')
+    """
+    return f"{max(value, 1.0):,.0f}"
+
+
+def size(value: float) -> str:
+    """Bytes in decimal units.
+
+    >>> size(999.0), size(1_234_567.0)
+    ('999 B', '1.23 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000.0:
+            return f"{value:.3g} {unit}"
+        value /= 1000.0
+    return f"{value:,.3g} TB"
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One thing that a detector measures: its name in the evidence, its unit, and how a sentence says it."""
@@ -108,12 +141,16 @@ class Feature:
     name: str
     unit: str
     sentence: str  # format string of {observed} {expected} {window}
+    observed: Callable[[float], str] = whole
+    expected: Callable[[float], str] = number
 
 
 class Detector(Protocol):
     """The contract; `tests/test_contract.py` holds every detector in the catalog to it."""
 
     id: str
+    title: str  # of an alert that it alone would raise: format string of {kind} {value}
+    weight: int  # the detector that says most about what happened words the title
     features: tuple[Feature, ...]
     kinds: tuple[str, ...]  # that it reports on
     techniques: tuple[str, ...]  # ATT&CK

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from detectors.base import Detector
+from detectors.base import Detector, number
 from detectors.fusion import Evidence
 
 SCHEMA: Final = "tripline.alert/1"
@@ -96,17 +96,6 @@ def severity_of(score_bits: float) -> str:
     return next((name for name, least in SEVERITIES if score_bits >= least), "low")
 
 
-def number(value: float) -> str:
-    """A count as a person would write it.
-
-    >>> number(1234567.0), number(2.345), number(0.04)
-    ('1,234,567', '2.3', '0.04')
-    """
-    if value >= 10:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
-
-
 def chance(score_bits: float) -> str:
     """How long chance alone needs for a score, in words.
 
@@ -125,35 +114,16 @@ def chance(score_bits: float) -> str:
 def sentence(evidence: Evidence, detector: Detector) -> str:
     """What one detector found, as a sentence without its subject."""
     feature = detector.features[evidence.feature]
-    expected = evidence.expected
     return feature.sentence.format(
-        observed=number(evidence.observed),
-        expected=f"{100 * expected:.2g} %" if feature.unit == "pattern" else number(expected),
+        observed=feature.observed(evidence.observed), expected=feature.expected(evidence.expected),
         window=evidence.window,
-        places=_places(int(evidence.observed)) if feature.unit == "pattern" else "",
-    )
+    )  # fmt: skip
 
 
-def _places(pattern: int) -> str:
-    names = ("network", "client", "resource", "country")
-    found = [name for bit, name in enumerate(names) if pattern >> bit & 1]
-    return " and ".join(found) + (" (a network new to everyone)" if pattern & 16 else "")
-
-
-TITLES: Final[Mapping[str, str]] = {
-    "unissued": "Tokens that no login issued are reading data ({kind} {value})",
-    "fan_out": "Many people's data read by one {kind} ({value})",
-    "volume": "Unusual volume read by {kind} {value}",
-    "first_seen": "New places for {kind} {value}",
-}
-_UNNAMED: Final = "Unusual access by {kind} {value}"
-
-
-def title_of(evidence: Sequence[Evidence], kind: str, value: str) -> str:
-    """A title by the strongest detector; the issue-specific one first, since it says most."""
-    strongest = min(evidence, key=lambda e: (e.detector != "unissued", -e.score)) if evidence else None
-    template = TITLES.get(strongest.detector, _UNNAMED) if strongest else _UNNAMED
-    return template.format(kind=kind, value=value if kind != "fleet" else "all traffic")
+def title_of(evidence: Sequence[tuple[Evidence, Detector]], kind: str, value: str) -> str:
+    """A title by the detector that says most, then by the strongest evidence."""
+    _, detector = min(evidence, key=lambda each: (-each[1].weight, -each[0].score))
+    return detector.title.format(kind=kind, value=value if kind != "fleet" else "all traffic")
 
 
 def encode(alert: Alert) -> bytes:

@@ -143,7 +143,8 @@ class Correlator:
             )  # fmt: skip
             self.open.append(again)
             self.opened += 1
-            self._absorb(again, self._rows(*entity, again.mask))
+            since = min(e.time - int(e.window_s * 1000) for e in new)
+            self._absorb(again, self._rows(*entity, again.mask) & (self._trace.rows["time"] >= since))
         for each in new:
             self._join(again, each, score)
 

@@ -6,14 +6,13 @@ import base64
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import orjson
 
-from stream.errors import TriplineError
 from stream.events import Rejected
+from stream.sink import LineSink
 
 RAW_BYTES_MAX: Final = 4096  # enough to see what it was; a 10 MB line must not fill the disk
 
@@ -39,62 +38,34 @@ def letters(rejected: Sequence[Rejected], records: Sequence[bytes], origin: str)
 
 
 class DeadLetters:
-    """Counts dead letters by reason and, given a path, appends them to that file, one JSON object a line.
+    """Counts dead letters by reason and, given a path, writes them there, one JSON object a line.
 
-    position: bytes of the file to keep; what is behind them was written by a run that did not get to record it, and is
-    cut off. Raises TriplineError where the file cannot be opened or written.
+    path and position are those of `LineSink`, and so are the errors.
     """
 
-    def __init__(self, path: Path | str | None = None, position: int = 0) -> None:
+    def __init__(self, path: str | None = None, position: int | None = None) -> None:
         self.counts: Counter[str] = Counter()
-        self._path = path
-        self._file = None
-        if path is None:
-            return
-        try:
-            self._file = Path(path).open("r+b" if position else "wb")  # noqa: SIM115 - it is open as long as the run
-            size = self._file.seek(0, 2)
-            if size < position:
-                self._file.close()
-                raise TriplineError(
-                    f"dead letters {path}: {size} bytes, but {position} were written before; put the file back, or "
-                    "start with a new state directory"
-                )
-            self._file.truncate(position)
-            self._file.seek(position)
-        except OSError as why:
-            raise TriplineError(f"dead letters {path}: {why.strerror}; name a file that can be written") from why
+        self._sink = None if path is None else LineSink(path, "dead letters", position)
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
         """Count the letters and write them."""
         self.counts.update(letter.reason for letter in letters)
-        if self._file is None or not letters:
-            return
-        try:
-            self._file.writelines(map(_line, letters))
-        except OSError as why:
-            raise self._failed(why) from why
+        if self._sink is not None and letters:
+            self._sink.write(b"".join(map(_line, letters)))
+
+    def sync(self) -> None:
+        """Wait until what was written is on the disk: a snapshot must not know of more than the file holds."""
+        if self._sink is not None:
+            self._sink.sync()
 
     def position(self) -> int:
         """Bytes of the file that are safely with the operating system; 0 without a file."""
-        if self._file is None:
-            return 0
-        try:
-            self._file.flush()
-        except OSError as why:
-            raise self._failed(why) from why
-        return self._file.tell()
+        return 0 if self._sink is None else self._sink.position()
 
     def close(self) -> None:
         """Write what is held back, and close the file."""
-        if self._file is not None:
-            try:
-                self._file.close()
-            except OSError as why:
-                raise self._failed(why) from why
-
-    def _failed(self, why: OSError) -> TriplineError:
-        return TriplineError(f"dead letters {self._path}: {why.strerror}; free some space or name another file")
+        if self._sink is not None:
+            self._sink.close()
 
     def __enter__(self) -> Self:
         return self
@@ -102,7 +73,8 @@ class DeadLetters:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if self._sink is not None:
+            self._sink.__exit__(kind, error, trace)
 
 
 def _line(letter: DeadLetter) -> bytes:

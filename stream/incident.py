@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import Array, Detector
+from detectors.base import Array, Detector, number
 from detectors.fusion import Entity, Evidence
 from stream.alerts import (
     SCHEMA,
@@ -22,7 +22,6 @@ from stream.alerts import (
     Window,
     chance,
     evidence_item,
-    number,
     rfc3339,
     sentence,
     severity_of,
@@ -138,7 +137,7 @@ def describe(
         schema=SCHEMA, id=incident.id, revision=incident.revision, status=incident.status,
         time=rfc3339(incident.crossed), emitted_at=rfc3339(int(time.time() * 1000)),
         severity=severity_of(incident.score), score_bits=round(incident.score, 2),
-        title=title_of(about, incident.kind, incident.value), summary=summary,
+        title=title_of([(e, detectors[e.detector][1]) for e in about], incident.kind, incident.value), summary=summary,
         entity=EntityRef(incident.kind, incident.value), related=incident.related_entities(tables), detectors=used,
         techniques=tuple(dict.fromkeys(t for d in used for t in detectors[d][1].techniques)),
         evidence=tuple(evidence_item(e, detectors[e.detector][1]) for e in ranked[:RELATED_MAX]), impact=impact,

@@ -284,6 +284,10 @@ class Index:
             size *= 2
         self._relookup(size)
 
+    def row_bytes(self) -> float:
+        """Bytes of one name when the index is full, without the name itself."""
+        return 18.0 + 12.0 / LOAD_MAX
+
     def nbytes(self) -> int:
         """Bytes held, room to grow included."""
         return sum(

@@ -19,8 +19,15 @@ from stream.pipeline import Pipeline
 class Counts(Protocol):
     """What the runner counts beside the pipeline."""
 
-    dead_letters: Mapping[str, int]  # by reason
-    alerts: Mapping[tuple[str, str], int]  # by status and severity
+    @property
+    def dead_letters(self) -> Mapping[str, int]:
+        """By reason."""
+        ...
+
+    @property
+    def alerts(self) -> Mapping[tuple[str, str], int]:
+        """By status and severity."""
+        ...
 
 
 class PipelineCollector:

@@ -67,13 +67,14 @@ class Pipeline:
         self.config = config
         self.events = 0
         self.duplicates = 0
+        self.tick_ms = 0  # stream time of the latest tick: when the alerts that it emits are told
         self.stage_s: dict[str, float] = {}
         self._emit = emit
         self._on_tick = on_tick
         self._key = hash_key(config.hash_key)
         self._tick_ms = config.tick_s * 1000
         self._tick = -1
-        self._began_ms = 0
+        self.began_ms = 0
         self._clock = StreamClock(config.clock_jump_max_s)
         self._ids = RecentIds()
         self._origins: dict[str, int] = {}
@@ -111,8 +112,8 @@ class Pipeline:
         if n == 0:
             return repeated
         stream_time, learn = self._clock.advance(block.time)
-        if self._began_ms == 0:
-            self._began_ms = int(stream_time[0])
+        if self.began_ms == 0:
+            self.began_ms = int(stream_time[0])
         texts = {kind: block.text[name] for kind, name in FIELDS.items()}
         texts["network"] = network_names(block.text["source_ip"], block.asn)
         keyed = {kind: Keyed(column, self._key) for kind, column in texts.items()}
@@ -182,11 +183,12 @@ class Pipeline:
 
     def _run_tick(self, now_ms: int) -> None:
         began = time.perf_counter()
+        self.tick_ms = now_ms
         for detector in self.detectors:
             for findings in detector.tick(now_ms, self._columns(detector)):
                 self._gather(detector, findings)
         self.fusion.expire(now_ms)
-        self.correlator.tick(now_ms, self._began_ms, self.fusion, self._emit)
+        self.correlator.tick(now_ms, self.began_ms, self.fusion, self._emit)
         for kind, table in self.tables.items():
             self.trace.forget(kind, table.evict(now_ms))
         self._on_tick(now_ms)
@@ -240,7 +242,7 @@ class Pipeline:
         for part, columns in parts.items():
             arrays.update({f"{part}/{name}": array for name, array in columns.items()})
         meta = {
-            "events": self.events, "duplicates": self.duplicates, "tick": self._tick, "began_ms": self._began_ms,
+            "events": self.events, "duplicates": self.duplicates, "tick": self._tick, "began_ms": self.began_ms,
             "origins": self._origins, "evidence": msgspec.to_builtins(self.fusion.save()),
             "correlator": msgspec.to_builtins(self.correlator.save()),
         }  # fmt: skip
@@ -260,7 +262,7 @@ class Pipeline:
         for detector in self.detectors:
             detector.load(parts[f"detector.{detector.id}"])
         self.events, self.duplicates, self._tick = meta["events"], meta["duplicates"], meta["tick"]
-        self._began_ms = meta["began_ms"]
+        self.began_ms = meta["began_ms"]
         self._origins = dict(meta["origins"])
         self.correlator.origins.update({str(number): origin for origin, number in self._origins.items()})
         self.fusion.load(msgspec.convert(meta["evidence"], list[Evidence]))

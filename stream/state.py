@@ -120,6 +120,10 @@ class Table:
         self.evicted += len(victims)
         return victims
 
+    def row_bytes(self) -> float:
+        """Bytes of one entity when the table is full, without its name."""
+        return self.index.row_bytes() + self.entities.itemsize + sum(c.itemsize for c in self.columns.values())
+
     def nbytes(self) -> int:
         """Bytes held, room to grow included."""
         return self.index.nbytes() + self.entities.nbytes + sum(c.nbytes for c in self.columns.values())

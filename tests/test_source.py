@@ -6,7 +6,7 @@ import gzip
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ LINES = [
     orjson.dumps({"time": 1_700_000_000_000 + i, "account": f"a{i}", "action": "read", "resource": "r"})
     for i in range(40)
 ]
-PACKERS = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}
 
 
 def text(lines: list[bytes], end: bytes = b"\n") -> bytes:

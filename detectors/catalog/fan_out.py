@@ -69,6 +69,8 @@ class FanOut(LevelDetector):
     """`fan_out`: distinct subjects by entity."""
 
     id = "fan_out"
+    title = "Many people's data read by {kind} {value}"
+    weight = 2
     techniques = ("T1213", "T1550.001", "T1119")
     features = (
         Feature(

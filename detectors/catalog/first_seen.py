@@ -166,23 +166,31 @@ def _arrive(
     return found
 
 
+def _places(pattern: float) -> str:
+    """The places that the bits of a pattern stand for."""
+    names = ("network", "client", "resource", "country")
+    found = [name for bit, name in enumerate(names) if int(pattern) >> bit & 1]
+    return " and ".join(found) + (" (a network new to everyone)" if int(pattern) & 16 else "")
+
+
 class FirstSeen(ShareDetector):
     """`first_seen`: new places of accounts, and crowds of newcomers."""
 
     id = "first_seen"
+    title = "New places for {kind} {value}"
+    weight = 0
     techniques = ("T1078", "T1550.001", "T1090")
     features = (
         Feature(
-            "new_places",
-            "pattern",
-            "used a {places} that it never used before; {expected} of its peers' hours show that",
+            "new_places", "pattern",
+            "used a {observed} that it never used before; {expected} of its peers' hours show that",
+            observed=_places, expected="{:.2%}".format,
         ),
         Feature(
-            "newcomers",
-            "accounts",
+            "newcomers", "accounts",
             "{observed} accounts arrived in {window} from a network new to them, where {expected} are usual",
         ),
-    )
+    )  # fmt: skip
     kinds = ("account", *CROWDS)
     columns: Mapping[str, np.dtype[Any]] = {"account": PLACES, **dict.fromkeys(CROWDS, SHARE)}
 

@@ -189,6 +189,8 @@ class Unissued(ShareDetector):
     """`unissued`: credentials that no login issued, by what they share."""
 
     id = "unissued"
+    title = "Tokens that no login issued are reading data: {kind} {value}"
+    weight = 3
     techniques = ("T1606", "T1550.001", "T1528")
     features = (
         Feature(

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.base import Array, Feature, Frame
+from detectors.base import Array, Feature, Frame, size
 from detectors.baselines.level import LevelDetector, level_dtype
 
 
@@ -30,11 +30,13 @@ class Volume(LevelDetector):
     """`volume`: requests, records and bytes by entity."""
 
     id = "volume"
+    title = "Unusual volume read by {kind} {value}"
+    weight = 1
     techniques = ("T1530", "T1213", "T1020")
     features = (
         Feature("requests", "requests", "{observed} requests in {window}, where {expected} are usual"),
         Feature("records", "records", "{observed} records read in {window}, where {expected} are usual"),
-        Feature("bytes", "bytes", "{observed} bytes read in {window}, where {expected} are usual"),
+        Feature("bytes", "bytes", "{observed} read in {window}, where {expected} is usual", size, size),
     )
     kinds = ("fleet", "account", "credential", "issuer", "source", "network", "client", "resource")
 

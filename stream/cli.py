@@ -1,0 +1,140 @@
+"""The `tripline` command. Data goes to stdout or files, messages to stderr; 0 fine, 1 failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from stream.errors import TriplineError
+
+DESCRIPTION: Final = (
+    "Reads who accessed whose data, keeps a baseline for everyone, and alerts when data is carried out."
+)
+EPILOG: Final = """\
+begin with:
+  tripline replay                          watch a theft being caught on a synthetic retailer
+  tripline run --input access.log.gz       your own logs: alerts on the terminal
+  tripline run --input logs/ --state state/ --alerts alerts.jsonl
+                                           ... in a file, resumed exactly the next time
+  tripline COMMAND --help                  what each option does
+"""
+RUN_EPILOG: Final = """\
+examples:
+  zcat access.log.*.gz | tripline run --input - --alerts alerts.jsonl
+  tripline run --input /var/log/app.jsonl --follow --state /var/lib/tripline --alerts alerts.jsonl
+  tripline run --input trail/ --format cloudtrail --dead-letters dead.jsonl --report report.html
+
+The first warmup_h hours of the data (48 by default) teach and do not alert: run last month's logs first, with --state,
+and then this month's with the same --state.
+"""
+REPLAY_EPILOG: Final = """\
+examples:
+  tripline replay                                  the theft that this product was made for
+  tripline replay forged-token-residential --seed 3 --report out/replay.html
+  tripline replay forged-token --accounts 1000 --days 4 --write events.jsonl
+                                                   the events only, as `tripline run` reads them
+"""
+ACCOUNTS: Final = 10_000
+DAYS: Final = 8.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = getattr(_commands(), arguments.command)(arguments)
+        sys.stdout.flush()
+    except TriplineError as error:
+        if type(error).__name__ == "ClosedPipe":  # whoever read the alerts has seen enough
+            return 0
+        print(f"tripline: {error}", file=sys.stderr)  # noqa: T201 - this is where messages are printed
+        return error.exit_status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("tripline: stopped", file=sys.stderr)  # noqa: T201
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tripline", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"tripline {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_replay(commands)
+    check = commands.add_parser("check", help="a configuration: what is wrong with it, or what it means")
+    check.add_argument("--config", type=Path, metavar="FILE", help="TOML file (default: the built-in settings)")
+    check.set_defaults(command="check")
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser(
+        "run", help="access logs in, alerts out", description="Reads access logs, writes alerts, one JSON line each.",
+        epilog=RUN_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    run.add_argument(
+        "--input", action="append", metavar="PATH", dest="inputs",
+        help="file, directory, .gz, .zst, or - for stdin (the default); may be given several times",
+    )  # fmt: skip
+    run.add_argument("--format", default=None, metavar="NAME", help="format of the logs (default: auto, told by file)")
+    run.add_argument("--follow", action="store_true", help="at the end of the last file, wait for it to grow")
+    run.add_argument(
+        "--alerts", default="-", metavar="PATH",
+        help="where alerts go as JSON lines (default: stdout; on a terminal they are shown to be read)",
+    )  # fmt: skip
+    run.add_argument("--dead-letters", metavar="FILE", help="keep records that cannot be used, with place and reason")
+    run.add_argument("--state", type=Path, metavar="DIR", help="keep what was learned, and resume where it stopped")
+    run.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see deploy/tripline.toml")
+    run.add_argument("--report", type=Path, metavar="FILE.html", help="write one page to look at")
+    run.add_argument("--metrics", type=Path, metavar="FILE.prom", help="write Prometheus metrics to a file")
+    run.add_argument("--metrics-port", type=int, metavar="PORT", help="serve Prometheus metrics on 127.0.0.1")
+    run.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    run.set_defaults(command="run")
+
+
+def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    replay = commands.add_parser(
+        "replay", help="a named incident on a synthetic company, watched and scored",
+        description="Generates a company's accesses with an incident among them, and watches.",
+        epilog=REPLAY_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    replay.add_argument("name", nargs="?", default="forged-token", metavar="NAME", help="default: forged-token")
+    replay.add_argument("--list", action="store_true", help="the incidents there are")
+    replay.add_argument(
+        "--accounts", type=int, default=ACCOUNTS, metavar="N", help=f"customers (default: {ACCOUNTS:,})"
+    )
+    replay.add_argument("--days", type=float, default=DAYS, metavar="N", help=f"length (default: {DAYS:g})")
+    replay.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another company (default: 1)")
+    replay.add_argument("--no-attack", action="store_true", help="the same company without the incident")
+    replay.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see deploy/tripline.toml")
+    replay.add_argument("--alerts", metavar="PATH", help="write the alerts as JSON lines too")
+    replay.add_argument("--report", type=Path, metavar="FILE.html", help="write one page to look at")
+    replay.add_argument("--write", metavar="FILE", help="write the events as JSON lines instead of watching them")
+    replay.set_defaults(command="replay")
+
+
+def _version() -> str:
+    return version("tripline")
+
+
+def _commands() -> ModuleType:
+    """What does the work, imported only when there is some, and without the garbage collector walking over it."""
+    gc.disable()
+    try:
+        return import_module("stream.commands")
+    finally:
+        gc.enable()
+        gc.freeze()

@@ -1,0 +1,279 @@
+"""`tripline run`: files in, alerts out, resumed exactly.
+
+The order of what is made durable is the whole of it. A snapshot names a position of the source and of each output:
+
+    1. a chunk is read and decoded; what cannot be decoded goes to the dead letters
+    2. the pipeline takes the block; alerts go to their sink
+    3. when a snapshot is due, the sinks are forced to disk, and only then
+    4. the snapshot is saved, with the source's position, the sinks' positions and the pipeline's state
+
+A run that is cut anywhere starts again at its last snapshot: it cuts the outputs back to where they were then and goes
+on from there, so that every alert is in the output once. At the end of the input the snapshot is taken before what is
+left is judged, because more input may follow.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from stream import metrics
+from stream.alerts import Alert, encode
+from stream.checkpoint import Snapshot, StateDirectory
+from stream.config import Config, fingerprint
+from stream.deadletters import RAW_BYTES_MAX, DeadLetter, DeadLetters, letters
+from stream.decode import decode_batch
+from stream.events import EventBlock
+from stream.pipeline import Pipeline
+from stream.sink import LineSink
+from stream.source import Chunk, Position, inputs, open_source
+
+INTERRUPTED: Final = 130
+
+
+class Outputs(msgspec.Struct, frozen=True):
+    """What a snapshot says of the outputs: their names and how many bytes of them it stands for."""
+
+    alerts: str
+    alerts_bytes: int
+    dead_letters: str
+    dead_letters_bytes: int
+    dead_letter_counts: dict[str, int]
+    alert_counts: dict[str, int]
+
+
+@dataclass(slots=True)
+class Options:
+    """What `tripline run` was asked for."""
+
+    paths: Sequence[str]
+    format: str = "auto"
+    follow: bool = False
+    alerts: str = "-"
+    dead_letters: str | None = None
+    state: Path | None = None
+    metrics_file: Path | None = None
+    metrics_port: int | None = None
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the runner counts beside the pipeline."""
+
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    alerts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    source_bytes: int = 0
+    stage_s: dict[str, float] = field(default_factory=dict)
+
+
+class Stop:
+    """Ctrl-C and SIGTERM: stop between two chunks, at once while waiting for input, and hard at the second time."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._waiting = False
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Take the signals over, as long as this lasts."""
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around what may block and leaves nothing half done."""
+        self._waiting = True
+        try:
+            yield
+        finally:
+            self._waiting = False
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self.asked or self._waiting:
+            self.asked = True
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+class Run:
+    """One run from the inputs to the end or to Ctrl-C."""
+
+    def __init__(
+        self, config: Config, options: Options, *, on_alert: Callable[[Alert], None] = lambda _alert: None,
+        on_tick: Callable[[int], None] = lambda _now_ms: None, say: Callable[[str], None] = lambda _message: None,
+    ) -> None:  # fmt: skip
+        self.config = config
+        self.options = options
+        self.counts = Counts()
+        self.stop = Stop()
+        self.pipeline = Pipeline(config, self._emit, on_tick)
+        self._on_alert = on_alert
+        self._say = say
+        self._sink: LineSink | None = None
+        self._saved_at = time.monotonic()
+
+    def go(self, on_progress: Callable[[], None] = lambda: None) -> bool:
+        """Read everything; True at the end of the input, False where it was stopped. Raises TriplineError."""
+        options, config = self.options, self.config
+        files = inputs(options.paths)
+        with ExitStack() as stack:
+            state = snapshot = None
+            if options.state is not None:
+                state = stack.enter_context(StateDirectory(options.state, fingerprint(config)))
+                snapshot, refused = state.load()
+                for sentence in refused:
+                    self._say(sentence)
+            resume, outputs = self._resumed(snapshot)
+            alerts_at, dead_at = _positions(outputs, options)
+            source = open_source(
+                files, options.format, options.follow, resume=resume, record_bytes_max=config.record_bytes_max,
+                say=self._say, wait=self._wait,
+            )  # fmt: skip
+            self._sink = stack.enter_context(LineSink(options.alerts, "alerts", alerts_at))
+            dead = stack.enter_context(DeadLetters(options.dead_letters, dead_at))
+            dead.counts.update(self.counts.dead_letters)
+            self.counts.dead_letters = dead.counts
+            if options.metrics_port is not None:
+                stack.callback(metrics.serve(metrics.registry_of(self.pipeline, self.counts), options.metrics_port))
+            stack.enter_context(self.stop.caught())
+            position = resume
+            ended = False
+            for chunk in self._chunks(source):
+                self._take(chunk, dead)
+                position = chunk.position
+                if self._due():
+                    self._save(state, position, dead)
+                on_progress()
+                if self.stop.asked:
+                    break
+            else:
+                ended = not self.stop.asked
+            self._save(state, position, dead)
+            if ended:
+                self.pipeline.finish()
+                self._sink.flush()
+                self._write_metrics()
+            return ended
+
+    def _chunks(self, source: Iterator[Chunk]) -> Iterator[Chunk]:
+        while True:
+            began = time.perf_counter()
+            try:
+                with self.stop.waiting():
+                    chunk = next(source, None)
+            except KeyboardInterrupt:
+                self.stop.asked = True
+                return
+            self._spent("source", began)
+            if chunk is None:
+                return
+            yield chunk
+
+    def _take(self, chunk: Chunk, dead: DeadLetters) -> None:
+        self.counts.source_bytes += chunk.read_bytes
+        dead.add(chunk.dead)
+        if chunk.format is None or not chunk.records:
+            return
+        began = time.perf_counter()
+        time_ms_max = int((time.time() + self.config.future_max_s) * 1000)
+        block, rejected = decode_batch(
+            chunk.format, chunk.records, chunk.origin, chunk.lines, time_ms_max, mixed=self.options.format == "auto"
+        )
+        self._spent("decode", began)
+        if rejected:
+            dead.add(letters(rejected, chunk.records, chunk.origin))
+        repeated = self.pipeline.process(block)
+        if repeated.any():
+            dead.add(_repeats(chunk, block.where(repeated)))
+
+    def _emit(self, alert: Alert) -> None:
+        self.counts.alerts[alert.status, alert.severity] += 1
+        if self._sink is not None:
+            self._sink.write(encode(alert))
+            self._sink.flush()  # few, and somebody waits for them
+        self._on_alert(alert)
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self.config.snapshot_every_s
+
+    def _save(self, state: StateDirectory | None, position: Position | None, dead: DeadLetters) -> None:
+        self._saved_at = time.monotonic()
+        self._write_metrics()
+        if state is None or position is None:
+            return
+        began = time.perf_counter()
+        assert self._sink is not None  # noqa: S101 - opened before anything is read
+        self._sink.sync()
+        dead.sync()
+        outputs = Outputs(
+            alerts=self.options.alerts, alerts_bytes=self._sink.position(),
+            dead_letters=self.options.dead_letters or "", dead_letters_bytes=dead.position(),
+            dead_letter_counts=dict(dead.counts),
+            alert_counts={" ".join(key): count for key, count in self.counts.alerts.items()},
+        )  # fmt: skip
+        meta, arrays = self.pipeline.save()
+        names = {"source": msgspec.to_builtins(position), "outputs": msgspec.to_builtins(outputs), "pipeline": meta}
+        state.save(Snapshot(names, arrays))
+        self._spent("snapshot", began)
+
+    def _resumed(self, snapshot: Snapshot | None) -> tuple[Position | None, Outputs | None]:
+        if snapshot is None:
+            return None, None
+        outputs = msgspec.convert(snapshot.meta["outputs"], Outputs)
+        self.pipeline.load(snapshot.meta["pipeline"], snapshot.arrays)
+        self.counts.dead_letters.update(outputs.dead_letter_counts)
+        for key, count in outputs.alert_counts.items():
+            status, severity = key.split(" ")
+            self.counts.alerts[status, severity] = count
+        position = msgspec.convert(snapshot.meta["source"], Position)
+        self._say(f"resuming after {self.pipeline.events:,} events, at {position.path} line {position.line}")
+        return position, outputs
+
+    def _wait(self, seconds: float) -> bool:
+        if self._due():
+            self._write_metrics()
+        time.sleep(seconds)
+        return True
+
+    def _write_metrics(self) -> None:
+        if self.options.metrics_file is not None:
+            metrics.write(metrics.registry_of(self.pipeline, self.counts), self.options.metrics_file)
+
+    def _spent(self, stage: str, began: float) -> None:
+        self.counts.stage_s[stage] = self.counts.stage_s.get(stage, 0.0) + time.perf_counter() - began
+
+
+def _positions(outputs: Outputs | None, options: Options) -> tuple[int | None, int | None]:
+    """Where alerts and dead letters go on; what has another name now begins anew."""
+    if outputs is None:
+        return None, None
+    return (
+        outputs.alerts_bytes if outputs.alerts == options.alerts else None,
+        outputs.dead_letters_bytes if outputs.dead_letters == options.dead_letters else None,
+    )
+
+
+def _repeats(chunk: Chunk, block: EventBlock) -> list[DeadLetter]:
+    """Dead letters for the events that were left out because their id came before."""
+    places = np.searchsorted(chunk.lines, block.line).tolist()
+    return [
+        DeadLetter(
+            chunk.records[at][:RAW_BYTES_MAX], len(chunk.records[at]), chunk.origin, int(line), "duplicate_id",
+            f"id {name!r} came before",
+        )
+        for at, line, name in zip(places, block.line.tolist(), block.text["id"], strict=True)
+    ]  # fmt: skip
