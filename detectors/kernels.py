@@ -64,12 +64,15 @@ def level_of(bits: float) -> int:
 
 
 @inline
+def student_to_normal(t: float, dof: float) -> float:
+    """The normal deviate about as surprising as t of Student's t: Wallace (1959), for t >= 0."""
+    return (8.0 * dof + 1.0) / (8.0 * dof + 3.0) * math.sqrt(dof * math.log(1.0 + t * t / dof))
+
+
+@inline
 def student_tail_bits(t: float, dof: float) -> float:
-    """-log2 P(T > t) of Student's t, through Wallace's normal approximation (1959), one-sided, 0 below t = 1.5."""
-    if t < 1.5:
-        return 0.0
-    z = (8.0 * dof + 1.0) / (8.0 * dof + 3.0) * math.sqrt(dof * math.log(1.0 + t * t / dof))
-    return normal_tail_bits(z)
+    """-log2 P(T > t) of Student's t, one-sided, through a normal deviate; 0 below t = 1.5."""
+    return normal_tail_bits(student_to_normal(t, dof)) if t >= 1.5 else 0.0
 
 
 @inline

@@ -174,7 +174,7 @@ def codes(
 def counts(name: str, values: Sequence[object], default: int, bad: dict[int, BadRecord]) -> npt.NDArray[np.float64]:
     """float64[n] >= 0, `default` where the value is None."""
     column = _column(values, np.float64)
-    if column is not None and ((column >= 0) & (column <= COUNT_MAX)).all():
+    if column is not None and ((column >= 0) & (column < float(COUNT_MAX))).all():
         return column
 
     def convert(value: object) -> float:
@@ -211,5 +211,7 @@ def shown(value: object) -> str:
     """A value as a message quotes it: short, and of one line."""
     if isinstance(value, int) and value.bit_length() > 200:
         return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, dict | list):  # of any depth
+        return "an object" if isinstance(value, dict) else "a list"
     text = repr(value)
     return text if len(text) <= 60 else text[:59] + "…"

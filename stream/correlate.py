@@ -103,10 +103,10 @@ class Correlator:
             for entity in signals:
                 self._place(entity, fusion, now_ms)
         for incident in list(self.open):
+            if self._worth_telling(incident, now_ms):
+                self._tell(incident, "open" if incident.revision == 0 else "update", now_ms, emit)
             if now_ms - incident.last > self._close_ms:
                 self._close(incident, now_ms, emit)
-            elif self._worth_telling(incident, now_ms):
-                self._tell(incident, "open" if incident.revision == 0 else "update", now_ms, emit)
 
     def _place(self, entity: Entity, fusion: Fusion, now_ms: int) -> None:
         evidence = fusion.evidence(entity)

@@ -116,10 +116,9 @@ def hash_column(texts: list[str], key: U64) -> U64:
 
 @kernel
 def _resolve(
-    hashes: U64, lookup_hash: U64, lookup_slot: I32, owner: U64, count: int, limit: int, free: I32, free_count: int,
-    slots: I32, fresh: I64,
-) -> tuple[int, int, int, int]:  # fmt: skip
-    mask = np.uint64(lookup_hash.shape[0] - 1)
+    hashes: U64, lookup: I32, owner: U64, count: int, limit: int, free: I32, free_count: int, slots: I32, fresh: I64
+) -> tuple[int, int, int, int]:
+    mask = np.uint64(lookup.shape[0] - 1)
     new = 0
     overflowed = 0
     for i in range(hashes.shape[0]):
@@ -128,10 +127,10 @@ def _resolve(
             slots[i] = ABSENT
             continue
         p = h & mask
-        while lookup_hash[p] != np.uint64(0) and lookup_hash[p] != h:
+        while lookup[p] != 0 and owner[lookup[p]] != h:
             p = (p + np.uint64(1)) & mask
-        if lookup_hash[p] == h:
-            slots[i] = lookup_slot[p]
+        if lookup[p] != 0:
+            slots[i] = lookup[p]
             continue
         if free_count > 0:
             free_count -= 1
@@ -143,8 +142,7 @@ def _resolve(
             slots[i] = OVERFLOW
             overflowed += 1
             continue
-        lookup_hash[p] = h
-        lookup_slot[p] = slot
+        lookup[p] = slot
         owner[slot] = h
         slots[i] = slot
         fresh[new] = i
@@ -153,17 +151,16 @@ def _resolve(
 
 
 @kernel
-def _rebuild(owner: U64, count: int, lookup_hash: U64, lookup_slot: I32) -> None:
-    mask = np.uint64(lookup_hash.shape[0] - 1)
+def _rebuild(owner: U64, count: int, lookup: I32) -> None:
+    mask = np.uint64(lookup.shape[0] - 1)
     for slot in range(1, count):
         h = owner[slot]
         if h == np.uint64(0):
             continue
         p = h & mask
-        while lookup_hash[p] != np.uint64(0):
+        while lookup[p] != 0:
             p = (p + np.uint64(1)) & mask
-        lookup_hash[p] = h
-        lookup_slot[p] = np.int32(slot)
+        lookup[p] = np.int32(slot)
 
 
 @kernel
@@ -183,7 +180,7 @@ def _copy_names(
 class Index:
     """Names of one kind to slots 1..limit; slot 0 takes what finds no room.
 
-    Memory: 18 bytes a slot and the name itself, 12 bytes for each place of the lookup, which is at most 70 % full.
+    Memory: 18 bytes a slot and the name itself, 4 bytes for each place of the lookup, which is at most 70 % full.
     """
 
     def __init__(self, limit: int, key: U64) -> None:
@@ -192,8 +189,7 @@ class Index:
         self.count = 1  # slots handed out so far, the overflow slot included
         self.overflowed = 0  # events that found no room
         self.owner: U64 = np.zeros(16, np.uint64)
-        self._lookup_hash: U64 = np.zeros(32, np.uint64)
-        self._lookup_slot: I32 = np.zeros(32, np.int32)
+        self._lookup: I32 = np.zeros(32, np.int32)  # 0: a free place, since no name owns slot 0
         self._free: I32 = np.zeros(0, np.int32)
         self._free_count = 0
         self._name_start: I64 = np.zeros(16, np.int64)
@@ -216,9 +212,8 @@ class Index:
         slots = np.empty(n, np.int32)
         fresh = np.empty(n, np.int64)
         self.count, self._free_count, new, overflowed = _resolve(
-            hashes, self._lookup_hash, self._lookup_slot, self.owner, self.count, self.limit,
-            self._free, self._free_count, slots, fresh,
-        )  # fmt: skip
+            hashes, self._lookup, self.owner, self.count, self.limit, self._free, self._free_count, slots, fresh
+        )
         self.overflowed += overflowed
         fresh_slots = slots[fresh[:new]]
         if new:
@@ -241,11 +236,11 @@ class Index:
     def slot(self, name: str) -> int:
         """The slot of a name, ABSENT when it has none."""
         h = hash_column([name], self._key)[0]
-        mask = len(self._lookup_hash) - 1
+        mask = len(self._lookup) - 1
         p = int(h) & mask
-        while self._lookup_hash[p] not in (0, h):
+        while self._lookup[p] and self.owner[self._lookup[p]] != h:
             p = (p + 1) & mask
-        return int(self._lookup_slot[p]) if self._lookup_hash[p] == h else ABSENT
+        return int(self._lookup[p]) or ABSENT
 
     def release(self, slots: I32) -> None:
         """Forget the names of `slots`; each may be handed out again, to another name."""
@@ -258,7 +253,7 @@ class Index:
         self._arena_used = _copy_names(
             old, starts, starts + self._name_length[kept], kept, self._arena, 0, self._name_start, self._name_length
         )
-        self._relookup(len(self._lookup_hash))
+        self._relookup(len(self._lookup))
 
     def save(self) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays that this index is made of (the lookup is rebuilt on load)."""
@@ -286,15 +281,14 @@ class Index:
 
     def row_bytes(self) -> float:
         """Bytes of one name when the index is full, without the name itself."""
-        return 18.0 + 12.0 / LOAD_MAX
+        return 18.0 + 4.0 / LOAD_MAX
 
     def nbytes(self) -> int:
         """Bytes held, room to grow included."""
         return sum(
             a.nbytes
             for a in (
-                self.owner, self._lookup_hash, self._lookup_slot, self._free,
-                self._name_start, self._name_length, self._arena,
+                self.owner, self._lookup, self._free, self._name_start, self._name_length, self._arena
             )
         )  # fmt: skip
 
@@ -304,21 +298,20 @@ class Index:
             self.owner = grown(self.owner, wanted, self.limit)
             self._name_start = grown(self._name_start, len(self.owner))
             self._name_length = grown(self._name_length, len(self.owner))
-        size = len(self._lookup_hash)
+        size = len(self._lookup)
         while size * LOAD_MAX < wanted:
             size *= 2
-        if size != len(self._lookup_hash):
+        if size != len(self._lookup):
             self._relookup(size)
 
     def _relookup(self, size: int) -> None:
-        self._lookup_hash = np.zeros(size, np.uint64)
-        self._lookup_slot = np.zeros(size, np.int32)
-        _rebuild(self.owner, self.count, self._lookup_hash, self._lookup_slot)
+        self._lookup = np.zeros(size, np.int32)
+        _rebuild(self.owner, self.count, self._lookup)
 
 
 def grown(array: npt.NDArray[np.generic], wanted: int, limit: int | None = None) -> Any:
-    """`array` with room for `wanted` rows and a quarter more, the new ones zero, but for no more than `limit`."""
-    size = max(wanted, 16) + max(wanted, 16) // 4
+    """`array` with room for `wanted` rows and a tenth more, the new ones zero, but for no more than `limit`."""
+    size = max(wanted, 16) + max(wanted, 16) // 10
     out = np.zeros(size if limit is None else max(wanted, min(size, limit)), array.dtype)
     out[: len(array)] = array
     return out

@@ -119,7 +119,8 @@ def _bits(counts: npt.NDArray[np.float64], level: float) -> float:
     bulk = int(np.count_nonzero(counts >= 8 * SEEN_MIN)) - 1
     steep = known > bulk >= 0
     slope = math.log2(counts[bulk] / counts[known]) / (known - bulk) if steep else SLOPE_UNKNOWN
-    bits = math.log2(total / counts[known]) + min(max(slope, SLOPE_MIN), SLOPE_MAX) * (level - known)
+    # The next level was reached less than SEEN_MIN times: that much is known of it, and the line begins there.
+    bits = max(math.log2(total / SEEN_MIN), 0.0) + min(max(slope, SLOPE_MIN), SLOPE_MAX) * (level - known - 1)
     if counts[whole] > 0.0:  # seen, though seldom: it is no rarer than that
         bits = min(bits, math.log2(total / counts[whole]))
     return float(bits)

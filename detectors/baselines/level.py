@@ -17,7 +17,7 @@ judged as its peers are:
 
     E = (k mu0 + n m) / (k + n) + season + common
     s^2 = (nu w0 + n v) / (nu + n) (1 + 1 / (k + n)) + (a + 1/2) / (1 + a)^2
-    raw bits = -log2 P(T_{nu + n} > (y - E) / s)
+    raw bits = -log2 P(T_{nu + n} > (y - E) / s), beyond four deviates along its tangent
 
 s is at least a third of the way from E to the entity's record (its highest sample, fading in 28 days, rising by at
 most 0.2 a day once the entity is five days old): what it did before surprises little when it does it again.
@@ -38,7 +38,14 @@ import numpy.typing as npt
 
 from detectors.base import CLASSES, DAY_MS, FINDING, HOUR_MS, KINDS, Array, Columns, Feature, Frame
 from detectors.baselines.calibration import LEVELS, Survival
-from detectors.kernels import inline, kernel, level_of, student_tail_bits
+from detectors.kernels import (
+    inline,
+    kernel,
+    level_of,
+    normal_tail_bits,
+    student_tail_bits,
+    student_to_normal,
+)
 
 SPREAD_MIN: Final = 0.15  # of s: below this two samples of one machine are not told apart
 PRIOR_DOF: Final = 4.0
@@ -47,6 +54,7 @@ SLEW_D: Final = math.log(2.0) / 7.0  # of the reference, for each day
 SLACK: Final = math.log(1.5)  # between the two clocks
 CLIP: Final = 3.0
 YOUNG_H: Final = 120.0  # an entity this young sets its reference and its record freely
+STRAIGHT: Final = 4.0  # deviates up to which the model's tail is believed; the calibration measures what is beyond
 RECORD_UNIT: Final = 1024.0
 RECORD_D: Final = 28.0  # in which a record that is not repeated falls back to the mean
 RECORD_SLEW_D: Final = 0.2  # how far a record may rise in a day, in nats
@@ -167,6 +175,16 @@ def _expect(r: Array, h: int, f: int, season: float, pop: Array) -> tuple[float,
     return expected, max(math.sqrt(var), habit), PRIOR_DOF + n
 
 
+@inline
+def _surprise(t: float, dof: float) -> float:
+    """Raw bits of t deviates: Student's tail, and beyond STRAIGHT deviates its tangent in z."""
+    if t <= STRAIGHT:
+        return student_tail_bits(t, dof)
+    bend = student_to_normal(STRAIGHT, dof)
+    slope = STRAIGHT * dof / ((dof + STRAIGHT * STRAIGHT) * bend)
+    return normal_tail_bits(bend + slope * (t - STRAIGHT))
+
+
 @kernel
 def _observe(
     state: Array, touch: Array, x: Array, time: Array, klass: Array, learn: Array, mark: Any, kind: int,
@@ -210,7 +228,7 @@ def _observe(
                     r["peak"][h, f] = 0
                     if r["level"][h, f] > 0:  # what is left of the last bucket's sum is no news
                         expected, spread, dof = _expect(r, h, f, _season(season[k], now, h, f), pop[k, h, f])
-                        left = student_tail_bits((math.log(1.0 + c) - expected) / spread, dof)
+                        left = _surprise((math.log(1.0 + c) - expected) / spread, dof)
                         r["level"][h, f] = min(r["level"][h, f], level_of(left))
                     if weight == 1.0:
                         for step in range(r["level"][h, f] + 1):
@@ -239,7 +257,7 @@ def _observe(
                     expected += _common(fleet[i, h, f], expected_fleet[h, f], c, expected)
                     if y <= expected + 1.5 * spread:
                         continue
-                bits = student_tail_bits((y - expected) / spread, dof)
+                bits = _surprise((y - expected) / spread, dof)
                 reached = min(level_of(bits), LEVELS - 1)
                 if reached > level:
                     if weight == 1.0:

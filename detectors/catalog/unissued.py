@@ -7,8 +7,8 @@ Statistic: Chernoff's bound for the share of hits among the first uses of an hou
 its peers' (some logins never reach the log: unissued use is a rate), `detectors.baselines.share`.
 Excuse: a login feed that falls silent is not an attack. Each issuer's issued first uses I are compared with rho R,
 the number expected from the traffic R of credentials already in use; where more than 30 % are missing, that share of
-its hits is excused. Coverage: an issuer is judged once 20 of its credentials were seen issued, and while at least
-half of them are; what no login feed covers is not judged here.
+its hits is excused (its first minutes still look like forgery: one weak alert). Coverage: an issuer is judged once 20
+of its credentials were seen issued, and while at least half of them are; what no login feed covers is not judged here.
 Entities: issuer, network, client, fleet; the credential carries the state.
 Unit: credentials. Memory: 1 byte a credential, 48 bytes an entity, 40 bytes a first use within the grace.
 Cold start: credentials first seen within `session_lifetime_h` of the stream's start may be older than it and are not

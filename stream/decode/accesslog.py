@@ -24,26 +24,25 @@ from typing import Final, NamedTuple
 
 from stream.checks import shown
 from stream.decode import Format
-from stream.events import AccessEvent, BadRecord
+from stream.events import AccessEvent, Action, BadRecord
 
 # Every repetition is possessive or cannot cross the quote that ends it: one pass, whatever the line holds.
 _QUOTED: Final = r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
 _LINE: Final = re.compile(
     r"(?:[^\s:]++:\d{1,5} (?!- ))?"  # the virtual host and its port, in front of the client
-    r"(\S++) \S++ (-|(?:[^\"\\]|\\.)+?) \[([^\]]{17}):(\d\d) ([+-]\d{4})\] "
+    r'(\S++) \S++ (-|""|(?:[^"\\]|\\.)+?) \[([^\]]{17}):(\d\d) ([+-]\d{4})\] '
     + _QUOTED
-    + r" (\d{3}) (\d{1,19}|-)(?: "
-    + _QUOTED
-    + " "
-    + _QUOTED
-    + ")?",
+    + rf" (\d{{3}}) (\d{{1,19}}|-)(?: {_QUOTED} {_QUOTED}?)?",  # a line cut off in its user agent is a whole request
     re.ASCII,
 )
 _MINUTE: Final = re.compile(r"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d)", re.ASCII)
-_MONTHS: Final = {name: n for n, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+_MONTHS: Final = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-_REQUEST: Final = re.compile(r"([A-Z_-]{3,20}) (\S.*?)(?: HTTP/\d(?:\.\d)?)?", re.ASCII)
-_ACTIONS: Final = dict.fromkeys(("POST", "PUT", "PATCH", "MKCOL", "COPY", "MOVE"), "write") | {"DELETE": "delete"}
+_METHOD: Final = re.compile(r"[A-Z_-]{3,20}", re.ASCII)
+_ACTIONS: Final[dict[str, Action]] = {
+    "POST": "write", "PUT": "write", "PATCH": "write", "MKCOL": "write", "COPY": "write", "MOVE": "write",
+    "DELETE": "delete",
+}  # fmt: skip
 _LOGIN: Final = re.compile(
     r"(?:.*/)?(?:(?:wp-)?log-?_?[io]n|sign-?_?in|sessions?|authenticate|(?:oauth2?|auth|connect)(?:/v[\d.]+)?/token)"
     r"(?:\.[a-z]{1,4})?/?",
@@ -58,7 +57,7 @@ _IDENTIFIER: Final = (
     r"|[^/@%]+(?:@|%40)[^/@%]+\.[a-z]+"
     r"|[^/]{65,}"  # nobody names a folder so
 )
-_SEGMENT: Final = re.compile(rf"(?<=/)({_IDENTIFIER})(\.[a-z]\w{{0,4}})?(?=/|\Z)", re.ASCII | re.IGNORECASE)
+_SEGMENT: Final = re.compile(rf"/({_IDENTIFIER})(\.[a-z]\w{{0,4}})?(?=/|\Z)", re.ASCII | re.IGNORECASE)
 _ID_PARAMETER: Final = re.compile(r"(?:\A|(?<=&))(\w{0,30}id)=(\d{1,20})(?=&|\Z)", re.ASCII | re.IGNORECASE)
 
 _LOOKED_AT: Final = 1024  # characters of a request that are folded and kept in the cache; what follows is only named
@@ -67,7 +66,7 @@ _LOOKED_AT: Final = 1024  # characters of a request that are folded and kept in 
 class Request(NamedTuple):
     """What a request line says: fields of AccessEvent of the same names."""
 
-    action: str
+    action: Action
     resource: str
     object: str
     subject: str
@@ -86,10 +85,11 @@ def request(line: str) -> Request:
 
 
 def _request(line: str) -> Request:
-    found = _REQUEST.fullmatch(line)
-    if not found:
+    method, _, rest = line.partition(" ")
+    before, _, version = rest.rpartition(" ")
+    target = before if version.startswith("HTTP/") else rest  # a target may hold blanks
+    if not target or not _METHOD.fullmatch(method):
         return NO_REQUEST
-    method, target = found.groups()
     path, _, query = target.partition("?")
     if not path.startswith("/") and "://" in path:  # as a proxy is asked
         path = "/" + path.partition("://")[2].partition("/")[2]
@@ -98,7 +98,7 @@ def _request(line: str) -> Request:
 
     def fold(segment: re.Match[str]) -> str:
         identifiers.append(segment[1])
-        return "{id}" + (segment[2] or "")
+        return "/{id}" + (segment[2] or "")
 
     resource = _SEGMENT.sub(fold, seen)
     named = path
@@ -112,7 +112,7 @@ def _request(line: str) -> Request:
 _short_request = lru_cache(maxsize=16_384)(_request)
 
 
-def _action(method: str, path: str) -> str:
+def _action(method: str, path: str) -> Action:
     if method == "POST" and _LOGIN.fullmatch(path):
         return "login"
     return "logout" if _LOGOUT.fullmatch(path) else _ACTIONS.get(method, "read")
@@ -128,7 +128,7 @@ def _minute_ms(minute: str, zone: str) -> int:
         away = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:]))
         day, month, year, hour, of_hour = found.groups()
         there = timezone(-away if zone[0] == "-" else away)
-        at = datetime(int(year), _MONTHS.get(month, 0), int(day), int(hour), int(of_hour), tzinfo=there)
+        at = datetime(int(year), _MONTHS.index(month), int(day), int(hour), int(of_hour), tzinfo=there)
     except ValueError as why:
         raise BadRecord("time_unreadable", f"time: {shown(minute)} {zone}: {why}") from None
     return int(at.timestamp()) * 1000
@@ -153,7 +153,7 @@ def _decode(record: bytes) -> AccessEvent:
     action, resource, named, subject = request(asked)
     return AccessEvent(
         time=time_ms(minute, second, zone),
-        account=client if user == "-" or user == '""' else user,
+        account=client if user in ("-", '""') else user,
         action=action,
         resource=resource,
         source_ip=client,

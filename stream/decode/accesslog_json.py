@@ -15,7 +15,6 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from stream.checks import TIME_MS_MIN
 from stream.decode import Format
 from stream.decode._json import Record, load, number, peek, text
 from stream.decode.accesslog import request, time_ms
@@ -27,7 +26,7 @@ KEYS: Final = {
     "user": ("remoteuser", "user", "username", "authuser"),
     "line": ("request", "requestline", "requestfirstline"),
     "method": ("requestmethod", "method", "verb", "httpmethod"),
-    "path": ("requesturi", "uri", "url", "path", "requestpath", "request", "requesturl"),
+    "path": ("requesturi", "uri", "url", "path", "requestpath", "requesturl"),
     "query": ("querystring", "query", "args", "requestquery"),
     "status": ("status", "response", "statuscode", "responsecode", "responsestatus", "httpstatus"),
     "bytes": ("bodybytessent", "bytessent", "bytes", "size", "responsesize", "bodybytes", "bytesout"),
@@ -38,6 +37,7 @@ KEYS: Final = {
 _NOT_OURS: Final = {"account", "action", "class_uid", "eventSource", "eventName", "ecs", "event", "ecs.version"}
 
 _LOG_TIME: Final = re.compile(r"\[?(\d\d/[A-Za-z]{3}/\d{4}:\d\d:\d\d):(\d\d) ([+-]\d{4})\]?", re.ASCII)
+_SECONDS_MAX: Final = 100_000_000_000  # as seconds the year 5138, as milliseconds 1973
 _EPOCH: Final = re.compile(r"\d{9,16}(?:\.\d{1,9})?", re.ASCII)
 
 
@@ -79,7 +79,7 @@ def _time(fields: Record) -> int | str:
             return time_ms(*local.groups())
         if _EPOCH.fullmatch(value):
             epoch = float(value)
-            return round(epoch * 1000 if epoch * 1000 < TIME_MS_MIN * 1000 and epoch < TIME_MS_MIN else epoch)
+            return round(epoch * 1000 if epoch < _SECONDS_MAX else epoch)
         return value
     raise BadRecord("missing_field", f"no time under any of {', '.join(KEYS['time'])}")
 
@@ -87,9 +87,9 @@ def _time(fields: Record) -> int | str:
 def _line(fields: Record) -> str:
     """The request line, put together where it is logged in parts; "" where there is none."""
     line = _first(fields, "line")
-    if " " in line:
+    if line and not line.startswith("/"):
         return line
-    path = _first(fields, "path")
+    path = line or _first(fields, "path")  # Apache's examples call the path the request
     query = _first(fields, "query").lstrip("?")
     if query and "?" not in path:
         path += "?" + query
@@ -130,7 +130,7 @@ def decode(record: bytes) -> list[AccessEvent]:
             user_agent=_first(fields, "user_agent"),
             object=named,
             subject=subject,
-            bytes=_count(fields, "bytes"),
+            bytes=_count(fields, "bytes") or 0,
             outcome="failure" if failed else "success",
         )
     ]

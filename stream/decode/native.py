@@ -36,6 +36,8 @@ def decode(record: bytes) -> list[AccessEvent]:
         raise BadRecord("not_json", str(why)) from None
     if "missing required" in message:
         raise BadRecord("missing_field", message)
+    if "Invalid enum value" in message:
+        raise BadRecord(f"unknown_{message.rpartition('$.')[2].strip('`')}", message)
     if "out of range" in message:
         raise BadRecord("time_out_of_range" if "$.time" in message else "count_out_of_range", message)
     raise BadRecord("wrong_type", message)

@@ -1,0 +1,89 @@
+"""unissued: tokens that are used and that no login issued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stream.events import AccessEvent
+from tests.detectors.scenes import WHEN, entities, judged, usual
+from tests.streams import HOUR_MS, START_MS, event
+
+
+def tokens(count: int, prefix: str = "forged", gap_ms: int = 20_000) -> list[AccessEvent]:
+    """Accounts read with a token each, from as many addresses."""
+    return [
+        event(WHEN + n * gap_ms + view * 2_000, f"user-{n}", credential=f"{prefix}-{n}", source_ip=f"203.0.{n}.9")
+        for n in range(count) for view in range(4)
+    ]  # fmt: skip
+
+
+def logins(reads: Iterable[AccessEvent], late_ms: int) -> list[AccessEvent]:
+    """A login for each token, so much after its first use."""
+    first: dict[str, AccessEvent] = {}
+    for each in reads:
+        first.setdefault(str(each.credential), each)
+    return [
+        event(int(e.time) + late_ms, e.account, "login", "/login", credential=name, source_ip=e.source_ip, records=0)
+        for name, e in first.items()
+    ]  # fmt: skip
+
+
+def test_forged_tokens_are_found_by_the_key_that_they_share() -> None:
+    """Each account and address is normal: four pages. The issuer is not."""
+    alerts = judged("unissued", usual() + tokens(30))
+    assert alerts
+    assert ("issuer", "key-1") in entities(alerts)
+    assert "no login issued" in alerts[0].title
+
+
+def test_tokens_that_a_login_issued_are_not() -> None:
+    """The benign twin: as many new tokens at the same pace, each issued just before."""
+    reads = tokens(30)
+    assert judged("unissued", usual() + reads + logins(reads, -1_000)) == []
+
+
+def test_logins_that_are_written_late_are_waited_for() -> None:
+    """A minute late is within the grace of two."""
+    reads = tokens(30)
+    assert judged("unissued", usual() + reads + logins(reads, 60_000)) == []
+
+
+def test_a_login_feed_that_falls_silent_is_one_weak_alert_at_most() -> None:
+    """For three hours no login reaches the log, and everybody goes on reading, most with tokens of before."""
+    events = usual()
+    for n in range(300):  # apps keep their token and are used every few hours
+        token = {"credential": f"app-{n}", "source_ip": f"198.18.{n % 100}.{n}"}
+        events.append(event(START_MS + n * 1_000, f"app-user-{n}", "login", "/login", records=0, **token))
+        events += [
+            event(START_MS + hour * HOUR_MS + n * 10_000, f"app-user-{n}", **token) for hour in range(1, 8 * 24, 3)
+        ]
+    silent = [e for e in events if not (e.action == "login" and WHEN - 3 * HOUR_MS <= int(e.time) < WHEN)]
+    alerts = judged("unissued", silent)
+    assert len(alerts) <= 1
+    assert all(alert.severity in ("low", "medium") for alert in alerts)
+
+
+def test_what_no_login_covers_is_not_judged() -> None:
+    """Services use keys that were made long ago: nobody saw them issued, and nobody calls them forged."""
+    keys = [
+        event(int(e.time), e.account, credential=f"new-{e.credential}", issuer="iam-2", account_kind="service")
+        for e in tokens(30)
+    ]  # fmt: skip
+    assert ("issuer", "iam-2") not in entities(judged("unissued", usual() + keys))
+
+
+def test_before_credentials_can_be_known_none_is_judged() -> None:
+    """The cold start: within a session's lifetime of the beginning, a token may be older than the log."""
+    early = [
+        event(int(e.time) - WHEN + START_MS + 12 * HOUR_MS, e.account, credential=e.credential)
+        for e in tokens(30)
+    ]  # fmt: skip
+    assert judged("unissued", usual() + early, warmup_h=0.0) == []
+
+
+def test_a_stolen_session_is_not_found_here() -> None:
+    """The evasion that its docstring admits: a token that was issued, used by another."""
+    stolen = [
+        event(WHEN + n * 20_000, f"user-{n}", credential=f"t-{n}-5", source_ip=f"203.0.{n}.9") for n in range(30)
+    ]  # fmt: skip
+    assert judged("unissued", usual() + stolen) == []
