@@ -49,7 +49,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     close_after_s: Annotated[float, Meta(ge=60, le=604_800)] = 7_200.0
     update_after_s: Annotated[float, Meta(ge=0, le=604_800)] = 900.0
     snapshot_every_s: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
-    batch_records: Annotated[int, Meta(ge=1, le=1_048_576)] = 16_384
     record_bytes_max: Annotated[int, Meta(ge=1_024, le=67_108_864)] = 1_048_576
     format: str = "auto"
     runbook_url: Annotated[str, Meta(max_length=2_048)] = ""
@@ -60,7 +59,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _SECRET: Final = ("hash_key",)
 # What may differ between two runs without their alerts being others.
-_OPERATIONAL: Final = ("snapshot_every_s", "batch_records", "runbook_url", "format", "record_bytes_max", "future_max_s")
+_OPERATIONAL: Final = ("snapshot_every_s", "runbook_url", "format", "record_bytes_max", "future_max_s")
 
 
 def load(
@@ -103,6 +102,7 @@ def fingerprint(config: Config) -> str:
     values = msgspec.to_builtins(config)
     for name in _OPERATIONAL:
         del values[name]
+    values["detectors"] = sorted(name for name, enabled in config.detectors.items() if not enabled)
     return hashlib.blake2b(orjson.dumps(values, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 
 
