@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import msgspec
 
 from detectors.base import Detector, number
 from detectors.fusion import Evidence
+from stream.signals import Place, Signal, distinct
 
 SCHEMA: Final = "tripline.alert/1"
 SEVERITIES: Final = (("critical", 20.0), ("high", 10.0), ("medium", 4.0))  # score_bits from which
@@ -50,12 +52,21 @@ class Window(msgspec.Struct, frozen=True):
     end: str
 
 
-class Lines(msgspec.Struct, frozen=True):
-    """Where in the input the accesses are."""
+class Source(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the accesses are: lines of a file, or offsets of a topic's partition."""
 
-    file: str
-    first_line: int
-    last_line: int
+    file: str | None = None
+    first_line: int | None = None
+    last_line: int | None = None
+    topic: str | None = None
+    partition: int | None = None
+    first_offset: int | None = None
+    last_offset: int | None = None
+
+    def __str__(self) -> str:
+        if self.topic is not None:
+            return f"{self.topic}/{self.partition} offsets {self.first_offset:,} to {self.last_offset:,}"
+        return f"{self.file} lines {self.first_line:,} to {self.last_line:,}"
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -78,7 +89,7 @@ class Alert(msgspec.Struct, frozen=True):
     evidence: tuple[EvidenceItem, ...]
     impact: Impact
     window: Window
-    source: tuple[Lines, ...]
+    source: tuple[Source, ...]
     runbook: str
 
 
@@ -124,6 +135,50 @@ def title_of(evidence: Sequence[tuple[Evidence, Detector]], kind: str, value: st
     """A title by the detector that says most, then by the strongest evidence."""
     _, detector = min(evidence, key=lambda each: (-each[1].weight, -each[0].score))
     return detector.title.format(kind=kind, value=value if kind != "fleet" else "all traffic")
+
+
+def alert_of(signal: Signal, detectors: Mapping[str, Detector], runbook: str) -> Alert:
+    """The alert that tells of a signal; `detectors` by id, whose words are used."""
+    members = [e for e in signal.members if e.detector in detectors]
+    about = [e for e in members if (e.kind, e.value) == signal.entity] or members
+    used = tuple(dict.fromkeys(e.detector for e in members))
+    subjects, sources = distinct(signal.subjects), distinct(signal.sources)
+    found = "; ".join(sentence(e, detectors[e.detector]) for e in about[:3])
+    about_whom = "all traffic" if signal.kind == "fleet" else f"{signal.kind} {signal.value}"
+    summary = (
+        f"{about_whom}: {found}. So far at least {_counted(signal.records, 'record')} of "
+        f"{_counted(subjects, 'person', 'people')}, from {_counted(sources, 'address', 'addresses')}. "
+        f"Evidence like this comes {chance(signal.score)}."
+    )
+    return Alert(
+        schema=SCHEMA, id=signal.id, revision=signal.revision, status=signal.status, time=rfc3339(signal.crossed),
+        emitted_at=rfc3339(int(time.time() * 1000)), severity=severity_of(signal.score),
+        score_bits=round(signal.score, 2),
+        title=title_of([(e, detectors[e.detector]) for e in about], signal.kind, signal.value), summary=summary,
+        entity=EntityRef(signal.kind, signal.value), related=tuple(EntityRef(r.kind, r.value) for r in signal.related),
+        detectors=used, techniques=tuple(dict.fromkeys(t for d in used for t in detectors[d].techniques)),
+        evidence=tuple(evidence_item(e, detectors[e.detector]) for e in members),
+        impact=Impact(records=int(signal.records), bytes=int(signal.bytes), subjects=subjects),
+        window=Window(rfc3339(signal.start), rfc3339(signal.last)),
+        source=tuple(_source(place) for place in signal.places), runbook=runbook,
+    )  # fmt: skip
+
+
+def _counted(count: float, one: str, many: str = "") -> str:
+    """A count and its noun.
+
+    >>> _counted(1.0, "record"), _counted(2300.0, "record"), _counted(0.0, "person", "people")
+    ('1 record', '2,300 records', '0 people')
+    """
+    return f"{count:,.0f} {one if round(count) == 1 else many or one + 's'}"
+
+
+def _source(place: Place) -> Source:
+    scheme, _, name = place.origin.partition(":")
+    topic, _, partition = name.rpartition("/")
+    if scheme == "kafka" and topic and partition.isdigit():
+        return Source(topic=topic, partition=int(partition), first_offset=place.first, last_offset=place.last)
+    return Source(file=place.origin, first_line=place.first, last_line=place.last)
 
 
 def encode(alert: Alert) -> bytes:

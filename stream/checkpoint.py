@@ -13,7 +13,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
@@ -85,11 +85,13 @@ class _Refused(Exception):  # noqa: N818 - it is a verdict on a file
 class StateDirectory:
     """The snapshots of one configuration, held by one process at a time.
 
-    fingerprint: identifies the configuration; a snapshot of another one is refused. Raises TriplineError where the
+    fingerprint: identifies the configuration; a snapshot of another one is refused. exclusive: False where something
+    else decides who may save, and one who is past it, frozen with the directory open, must not keep the other out.
+    Raises TriplineError where the
     directory cannot be made or written, or another process holds it. The kernel lets go of the lock when we die.
     """
 
-    def __init__(self, path: Path | str, fingerprint: str) -> None:
+    def __init__(self, path: Path | str, fingerprint: str, exclusive: bool = True) -> None:
         self.path = Path(path)
         self.fingerprint = fingerprint
         self._refused: set[int] = set()  # numbers that the next snapshot makes up for
@@ -99,9 +101,10 @@ class StateDirectory:
                 self.path.mkdir(0o700, exist_ok=True)
                 _sync_directory(self.path.parent)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            self._take_lock()
-            for leftover in self.path.glob(f"snapshot-*{_TEMPORARY}"):
-                leftover.unlink()
+            if exclusive:
+                self._take_lock()
+                for leftover in self.path.glob(f"snapshot-*{_TEMPORARY}"):
+                    leftover.unlink()
         except OSError as why:
             self.close()
             raise TriplineError(
@@ -112,10 +115,11 @@ class StateDirectory:
             self.close()
             raise
 
-    def load(self) -> tuple[Snapshot | None, list[str]]:
+    def load(self, refuse: Callable[[Snapshot], str | None] = lambda _: None) -> tuple[Snapshot | None, list[str]]:
         """The newest snapshot that can be used, and a sentence for each newer file that cannot; None when new.
 
-        Raises TriplineError when there are snapshots and none can be used: what was learned is never dropped silently.
+        refuse: says why a snapshot that is whole is not to be used all the same. Raises TriplineError when there are
+        snapshots and none can be used: what was learned is never dropped silently.
         """
         sentences: list[str] = []
         numbers = self._numbers()[::-1]
@@ -123,6 +127,8 @@ class StateDirectory:
             path = self._file(number)
             try:
                 snapshot = _read(path, self.fingerprint)
+                if why_not := refuse(snapshot):
+                    raise _Refused(why_not, "use it where it belongs")
             except _Refused as why:
                 sentences.append(f"{path}: {why}")
             except OSError as why:

@@ -42,6 +42,14 @@ examples:
   tripline replay forged-token --accounts 1000 --days 4 --write events.jsonl
                                                    the events only, as `tripline run` reads them
 """
+WORKER_EPILOG: Final = """\
+begin with:
+  tripline check --config tripline.toml      brokers, topics, rights: what is wrong and what to do
+  tripline topics --config tripline.toml     create what is missing
+  tripline worker --config tripline.toml     as many as there are partitions; each may be killed at any time
+
+Health is at http://127.0.0.1:9464/livez and /readyz, metrics at /metrics (worker.metrics_port).
+"""
 ACCOUNTS: Final = 10_000
 DAYS: Final = 8.0
 
@@ -74,6 +82,22 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
     _add_replay(commands)
+    worker = commands.add_parser(
+        "worker", help="Kafka: read access topics, write signals",
+        description="Reads access topics, scores, and writes signals, each event exactly once. Stops on SIGTERM.",
+        epilog=WORKER_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    worker.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see [kafka] in deploy/tripline.toml")
+    worker.set_defaults(command="worker")
+    respond = commands.add_parser(
+        "respond", help="Kafka: merge signals, write alerts",
+        description="Reads signals, merges what is one incident, writes alerts within the budget. Stops on SIGTERM.",
+    )  # fmt: skip
+    respond.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see [kafka] in deploy/tripline.toml")
+    respond.set_defaults(command="respond")
+    topics = commands.add_parser("topics", help="Kafka: create the topics that Tripline writes, where they are missing")
+    topics.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see [kafka] in deploy/tripline.toml")
+    topics.set_defaults(command="topics")
     check = commands.add_parser("check", help="a configuration: what is wrong with it, or what it means")
     check.add_argument("--config", type=Path, metavar="FILE", help="TOML file (default: the built-in settings)")
     check.set_defaults(command="check")

@@ -1,8 +1,9 @@
 """Stream time: the data's own clock, which no single record can move far.
 
-The clock is the latest accepted time. A record more than `jump_max` ahead of it does not move it until a second one
-agrees; until then it is scored at the clock's time and not learned from. A record behind the clock is scored at the
-clock's time, and counted as late when it is more than five minutes behind.
+The clock is the latest accepted time; the first record sets it. A record more than `jump_max` ahead of it does not move
+it until a second one agrees, within `jump_max` of the first and before the clock itself has gone on by as much; until
+then it is scored at the clock's time and not learned from. A record behind the clock is scored at the clock's time, and
+counted as late when it is more than five minutes behind.
 """
 
 from __future__ import annotations
@@ -32,15 +33,12 @@ def _advance(
             if t < clock[0] - LATE_MS:
                 late += 1
             clock[0] = max(clock[0], t)
-        elif clock[1] != 0 and t >= clock[1] - jump:
-            clock[0] = max(clock[0], min(clock[1], t))
-            if t <= clock[0] + jump:
-                clock[0] = max(clock[0], t)
-                clock[1] = 0
-            else:
-                clock[1] = t
+        elif clock[1] != 0 and abs(t - clock[1]) <= jump and clock[0] <= clock[3] + jump:
+            clock[0] = t
+            clock[1] = 0
         else:
             clock[1] = t
+            clock[3] = clock[0]
             learn[i] = 0
         stream[i] = clock[0]
     return late
@@ -51,7 +49,7 @@ class StreamClock:
 
     def __init__(self, jump_max_s: float) -> None:
         self._jump_ms = int(jump_max_s * 1000)
-        self.state: npt.NDArray[np.int64] = np.zeros(3, np.int64)  # now, a jump that waits for a second record, late
+        self.state: npt.NDArray[np.int64] = np.zeros(4, np.int64)  # now, a jump that waits, late, since when it waits
 
     @property
     def now_ms(self) -> int:

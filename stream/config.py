@@ -11,7 +11,7 @@ import hashlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import orjson
@@ -36,6 +36,51 @@ class EntitiesMax(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resource: Entities = 65_536
 
 
+Text = Annotated[str, Meta(max_length=2_048)]
+Topic = Annotated[str, Meta(pattern="^[a-zA-Z0-9._-]{1,249}$")]
+
+
+class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where `tripline worker` and `tripline respond` read and write; secrets are named by file, never written here."""
+
+    bootstrap_servers: Text = "127.0.0.1:9092"
+    topics: Annotated[tuple[Topic, ...], Meta(max_length=1_000)] = ()
+    topics_pattern: Text = ""
+    start: Literal["earliest", "latest"] = "earliest"
+    group: Topic = "tripline"
+    instance_id: Annotated[str, Meta(pattern="^[a-zA-Z0-9._-]{0,200}$")] = ""
+    observations: Topic = "tripline.observations"
+    signals: Topic = "tripline.signals"
+    alerts: Topic = "tripline.alerts"
+    feedback: Topic = "tripline.feedback"
+    dead_letters: Topic = "tripline.dead-letters"
+    partitions: Annotated[int, Meta(ge=1, le=1_024)] = 8
+    replication: Annotated[int, Meta(ge=1, le=9)] = 3
+    observations_retention_h: Annotated[float, Meta(ge=1, le=8_760)] = 72.0
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    plaintext_allowed: bool = False
+    sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN", "OAUTHBEARER"] = "SCRAM-SHA-512"
+    sasl_username: Text = ""
+    sasl_password_file: Text = ""
+    sasl_token_file: Text = ""
+    ssl_ca_file: Text = ""
+    ssl_cert_file: Text = ""
+    ssl_key_file: Text = ""
+    session_timeout_s: Annotated[float, Meta(ge=6, le=1_800)] = 45.0
+    transaction_timeout_s: Annotated[float, Meta(ge=1, le=900)] = 60.0
+    fetch_bytes_max: Annotated[int, Meta(ge=65_536, le=67_108_864)] = 2_097_152
+    stall_s: Annotated[float, Meta(ge=10, le=3_600)] = 120.0
+
+
+class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a worker process runs: what it does, where it keeps its snapshots, where it can be asked how it is."""
+
+    roles: Annotated[tuple[Literal["ingest", "detect"], ...], Meta(min_length=1, max_length=2)] = ("ingest", "detect")
+    state: Annotated[str, Meta(min_length=1, max_length=2_048)] = "tripline-state"
+    metrics_address: Text = "127.0.0.1"
+    metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9464
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every setting, with its unit in its name; the defaults are what `deploy/tripline.toml` explains."""
 
@@ -55,11 +100,15 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hash_key: Annotated[str, Meta(pattern="^[0-9a-fA-F]{32}$")] = "74726970776972652064656661756c74"
     entities_max: EntitiesMax = EntitiesMax()
     detectors: dict[str, bool] = {}
+    kafka: Kafka = Kafka()
+    worker: Worker = Worker()
 
 
 _SECRET: Final = ("hash_key",)
 # What may differ between two runs without their alerts being others.
-_OPERATIONAL: Final = ("snapshot_every_s", "runbook_url", "format", "record_bytes_max", "future_max_s")
+_OPERATIONAL: Final = (
+    "snapshot_every_s", "runbook_url", "format", "record_bytes_max", "future_max_s", "kafka", "worker",
+)  # fmt: skip
 
 
 def load(
@@ -153,9 +202,17 @@ def _struct(kind: type[Any], values: Mapping[str, Any], prefix: str, mistakes: l
 def _wanted(hint: Any) -> str:
     if get_origin(hint) is dict:
         return "a table of true or false, such as volume = true"
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(get_args(hint))
+    if hint is bool:
+        return "true or false"
     plain, meta = (*get_args(hint), Meta())[:2] if get_origin(hint) is Annotated else (hint, Meta())
+    if get_origin(plain) is tuple:
+        return f"a list; each {_wanted(get_args(plain)[0])}"
     if meta.pattern is not None:
-        return "32 hexadecimal digits, such as `openssl rand -hex 16` prints"
+        if meta.pattern.endswith("{32}$"):
+            return "32 hexadecimal digits, such as `openssl rand -hex 16` prints"
+        return "a name of letters, digits, dots, dashes and underscores"
     if plain is str:
         return "a text" + (f" of at most {meta.max_length} characters" if meta.max_length else "")
     word = "a whole number" if plain is int else "a number"

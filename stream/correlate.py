@@ -9,7 +9,6 @@ have a reserve.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -19,14 +18,13 @@ import numpy.typing as npt
 
 from detectors.base import DAY_MS, HOUR_MS, Detector
 from detectors.fusion import Entity, Evidence, Fusion
-from stream.alerts import Alert, severity_of
-from stream.incident import MEMBERS_MAX, Incident, describe, member
+from stream.alerts import severity_of
+from stream.budget import Budget, Spent
+from stream.incident import MEMBERS_MAX, Incident, member
+from stream.signals import Signal
 from stream.state import Table
 from stream.trace import Trace
 
-OPEN_SHARE: Final = (
-    32.0  # the threshold lets chance spend a 32nd of the budget: models err, and the rest is for what is real
-)
 COVERED_MIN: Final = 0.5  # of an incident's events, by an entity that joins it ...
 EXPLAINED_MIN: Final = 0.1  # ... when so much of the entity's own evidence is the incident's
 ALIKE_MIN: Final = 0.3  # the same, where a detector has found both
@@ -47,57 +45,46 @@ class Saved(msgspec.Struct):
 
     open: list[Incident]
     closed: list[Incident]
-    tokens: float
-    reserve: float
-    refilled: int
     opened: int
-    held_back: dict[str, int]
-    held: list[Entity]
+    spent: Spent
 
 
 class Correlator:
-    """Holds the open incidents; `tick` turns evidence into alerts. Bounded by INCIDENTS_MAX open and as many closed."""
+    """Holds the open incidents; `tick` turns evidence into signals. Bounded by INCIDENTS_MAX open and as many closed.
+
+    scope: what keeps the ids of one stream apart from those of another with the same entities.
+    """
 
     def __init__(
-        self, detectors: list[Detector], tables: Mapping[str, Table], trace: Trace, fingerprint: str,
-        alerts_per_day_max: float, warmup_h: float, close_after_s: float, update_after_s: float, runbook_url: str,
+        self, detectors: list[Detector], tables: Mapping[str, Table], trace: Trace, scope: str, partition: int,
+        alerts_per_day_max: float, warmup_h: float, close_after_s: float, update_after_s: float,
     ) -> None:  # fmt: skip
         self._detectors = detectors
-        self._by_id = {d.id: (bit, d) for bit, d in enumerate(detectors)}
+        self._bit = {d.id: bit for bit, d in enumerate(detectors)}
         self._tables = tables
         self._columns = {d.id: {k: tables[k].columns[d.id] for k in d.columns} for d in detectors}
         self._trace = trace
-        self._fingerprint = fingerprint
-        self._budget = alerts_per_day_max
+        self._scope = scope
+        self._partition = partition
         self._warmup_ms = int(warmup_h * HOUR_MS)
         self._close_ms = int(close_after_s * 1000)
         self._update_ms = int(update_after_s * 1000)
-        self._runbook = runbook_url
         self.origins: dict[str, str] = {}
         self.open: list[Incident] = []
         self._closed: list[Incident] = []
-        self._tokens = self._reserve = alerts_per_day_max
-        self._refilled = 0
+        self.budget = Budget(alerts_per_day_max)
         self.opened = 0
-        self.held_back: dict[str, int] = {}
-        self._held: set[Entity] = set()
 
-    def threshold(self) -> float:
-        """The score that opens an incident now: log2 of the days between chance openings."""
-        return math.log2(OPEN_SHARE / self._budget) + math.log2(
-            max(self._budget / (2.0 * max(self._tokens, 0.01)), 1.0)
-        )
-
-    def tick(self, now_ms: int, since_ms: int, fusion: Fusion, emit: Callable[[Alert], None]) -> None:
+    def tick(self, now_ms: int, since_ms: int, fusion: Fusion, emit: Callable[[Signal], None]) -> None:
         """Absorb what happened since the last tick: join, open, update, close. `since_ms`: start of the stream."""
-        self._refill(now_ms)
+        self.budget.refill(now_ms)
         self._columns = {d.id: {k: self._tables[k].columns[d.id] for k in d.columns} for d in self._detectors}
         fresh = max(len(self._trace.rows) - self._trace.fresh, 0)
         for incident in self.open if self._trace.fresh else ():
             self._absorb(incident, self._rows(incident.kind, incident.value, incident.mask, fresh))
         self._trace.fresh = 0
         if now_ms - since_ms >= self._warmup_ms:
-            least = math.log2(OPEN_SHARE / self._budget)
+            least = self.budget.least()
             signals = [e for e in fusion.entities() if fusion.score(e) >= least][:SIGNALS_MAX]
             signals.sort(key=lambda e: (-min(fusion.score(e), SURE), EXPLAINS.index(e[0]), -fusion.score(e), e))
             for entity in signals:
@@ -105,7 +92,7 @@ class Correlator:
         for incident in list(self.open):
             if self._worth_telling(incident, now_ms):
                 self._tell(incident, "open" if incident.revision == 0 else "update", now_ms, emit)
-            if now_ms - incident.last > self._close_ms:
+            if now_ms - max(incident.last, incident.opened_at) > self._close_ms:
                 self._close(incident, now_ms, emit)
 
     def _place(self, entity: Entity, fusion: Fusion, now_ms: int) -> None:
@@ -114,11 +101,13 @@ class Correlator:
         new = []
         for each in evidence:
             home = next((i for i in self.open if i.joined(each)), None)
-            if home is None:
-                new.append(each)
-            else:
+            if home is not None:
                 self._join(home, each, score)
-        if not new or new[0].score < math.log2(OPEN_SHARE / self._budget) - 2.0:
+            elif not any(
+                i.joined(each) and each.time <= i.last for i in self._closed
+            ):  # told, and held on to for longer
+                new.append(each)
+        if not new or new[0].score < self.budget.least() - 2.0:
             return
         mask = self._mask(new)
         for incident in self.open:
@@ -139,7 +128,7 @@ class Correlator:
         else:
             again = Incident(
                 id=self._id(entity, min(e.time for e in new)), kind=entity[0], value=entity[1],
-                mask=self._mask(new[:1]), start=crossed, crossed=crossed, last=crossed,
+                mask=self._mask(new[:1]), start=crossed, crossed=crossed, last=crossed, opened_at=now_ms,
             )  # fmt: skip
             self.open.append(again)
             self.opened += 1
@@ -203,7 +192,7 @@ class Correlator:
     def _mask(self, evidence: list[Evidence]) -> int:
         mask = 0
         for each in evidence:
-            mask |= 1 << self._by_id[each.detector][0]
+            mask |= 1 << self._bit[each.detector]
         return mask
 
     def _suspect(self, kind: str, value: str, flag: int) -> None:
@@ -212,36 +201,14 @@ class Correlator:
             self._tables[kind].entities[slot]["suspect"] = flag
 
     def _id(self, entity: Entity, first_ms: int) -> str:
-        text = "\x00".join((self._fingerprint, *entity, str(first_ms)))
+        text = "\x00".join((self._scope, *entity, str(first_ms)))
         return "tl-" + hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
-    def _refill(self, now_ms: int) -> None:
-        if self._refilled:
-            filled = self._budget * max(now_ms - self._refilled, 0) / DAY_MS
-            self._tokens = min(self._tokens + filled, self._budget)
-            self._reserve = min(self._reserve + filled, self._budget)
-        self._refilled = now_ms
-
     def _afford(self, entity: Entity, score: float) -> bool:
-        """Spend a token on an opening, or count that it was held back and why."""
-        critical = severity_of(score) == "critical"
-        if len(self.open) >= INCIDENTS_MAX:
-            reason = "incidents_max"
-        elif score < self.threshold() and not critical:
-            reason = "budget"
-        elif self._tokens >= 1.0:
-            self._tokens -= 1.0
-            return True
-        elif critical and self._reserve >= 1.0:
-            self._reserve -= 1.0
-            return True
-        else:
-            reason = "budget"
-        if entity not in self._held:  # once for each entity and day, not at every tick
-            if len(self._held) >= INCIDENTS_MAX:
-                self._held.clear()
-            self._held.add(entity)
-            self.held_back[reason] = self.held_back.get(reason, 0) + 1
+        """Whether an incident may be opened; if not, it is counted why."""
+        if len(self.open) < INCIDENTS_MAX:
+            return self.budget.afford(entity, score)
+        self.budget.hold_back(entity, "incidents_max")
         return False
 
     def _worth_telling(self, incident: Incident, now_ms: int) -> bool:
@@ -252,7 +219,7 @@ class Correlator:
         grown = incident.records >= GROWTH_STEP * max(incident.told_records, 1.0)
         return grown and now_ms - incident.told_at >= self._update_ms
 
-    def _close(self, incident: Incident, now_ms: int, emit: Callable[[Alert], None]) -> None:
+    def _close(self, incident: Incident, now_ms: int, emit: Callable[[Signal], None]) -> None:
         self.open.remove(incident)
         for evidence in incident.members.values():
             if not any(i.joined(evidence) for i in self.open):
@@ -261,21 +228,17 @@ class Correlator:
         self._closed.append(incident)
         self._tell(incident, "closed", now_ms, emit)
 
-    def _tell(self, incident: Incident, status: str, now_ms: int, emit: Callable[[Alert], None]) -> None:
+    def _tell(self, incident: Incident, status: str, now_ms: int, emit: Callable[[Signal], None]) -> None:
         incident.status = status
         incident.revision += 1
         incident.told_score, incident.told_at, incident.told_records = incident.score, now_ms, incident.records
-        emit(describe(incident, self._by_id, self._tables, self._runbook, self.origins))
+        emit(incident.signal(now_ms, self._partition, self._tables, self.origins))
 
     def save(self) -> Saved:
         """Everything that the next tick depends on."""
-        return Saved(
-            open=self.open, closed=self._closed, tokens=self._tokens, reserve=self._reserve, refilled=self._refilled,
-            opened=self.opened, held_back=self.held_back, held=sorted(self._held),
-        )  # fmt: skip
+        return Saved(open=self.open, closed=self._closed, opened=self.opened, spent=self.budget.spent)
 
     def load(self, saved: Saved) -> None:
         """Continue from what `save` gave."""
         self.open, self._closed = saved.open, saved.closed
-        self._tokens, self._reserve, self._refilled = saved.tokens, saved.reserve, saved.refilled
-        self.opened, self.held_back, self._held = saved.opened, saved.held_back, set(saved.held)
+        self.opened, self.budget.spent = saved.opened, saved.spent

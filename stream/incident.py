@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from detectors.base import Array, Detector, number
+from detectors.base import Array, Detector
 from detectors.fusion import Entity, Evidence
-from stream.alerts import (
-    SCHEMA,
-    Alert,
-    EntityRef,
-    Impact,
-    Lines,
-    Window,
-    chance,
-    evidence_item,
-    rfc3339,
-    sentence,
-    severity_of,
-    title_of,
-)  # fmt: skip
+from stream.alerts import Alert, alert_of
+from stream.signals import SCHEMA, Place, Related, Signal, smallest
 from stream.state import Table
 from stream.trace import TRACED
 
@@ -35,7 +21,6 @@ RELATED_MAX: Final = 20  # of each kind in an alert; four times as many are coun
 LIFT_MIN: Final = 3.0  # how much more often than in all traffic an entity must be seen to be called related
 SHARE_MIN: Final = 0.02
 ALONE: Final = ("account", "credential", "source")  # kinds that are blocked one by one
-SKETCH: Final = 1024  # smallest hashes kept to count distinct ones: exact below, within 3 % beyond
 
 
 class Incident(msgspec.Struct):
@@ -48,6 +33,7 @@ class Incident(msgspec.Struct):
     start: int
     crossed: int
     last: int
+    opened_at: int
     status: str = "open"
     revision: int = 0
     score: float = 0.0
@@ -79,9 +65,9 @@ class Incident(msgspec.Struct):
         self.last = max(self.last, int(rows["time"].max()))
         self.records += float(rows["records"].sum(dtype=np.float64))
         self.bytes += float(rows["bytes"].sum(dtype=np.float64))
-        self.subjects = _smallest(self.subjects, rows["subject"])
+        self.subjects = smallest(self.subjects, rows["subject"])
         sources = rows["slots"][:, TRACED.index("source")]
-        self.sources = _smallest(self.sources, tables["source"].index.owner[sources[sources > 0]])
+        self.sources = smallest(self.sources, tables["source"].index.owner[sources[sources > 0]])
         for origin in np.unique(rows["origin"]).tolist():
             lines = rows["line"][rows["origin"] == origin]
             first, last = self.lines.get(str(origin), (int(lines.min()), 0))
@@ -95,56 +81,44 @@ class Incident(msgspec.Struct):
                     name = tables[kind].name(slot)
                     known[name] = known.get(name, 0) + count
             if len(known) > 4 * RELATED_MAX:
-                self.related[kind] = dict(_ranked(known)[: 4 * RELATED_MAX])
+                self.related[kind] = dict(ranked(known)[: 4 * RELATED_MAX])
 
-    def related_entities(self, tables: Mapping[str, Table]) -> tuple[EntityRef, ...]:
+    def signal(self, now_ms: int, partition: int, tables: Mapping[str, Table], origins: Mapping[str, str]) -> Signal:
+        """The incident as it stands, for whoever is told."""
+        places = sorted((origins.get(o, o), a, b) for o, (a, b) in self.lines.items())
+        return Signal(
+            schema=SCHEMA, id=self.id, partition=partition, revision=self.revision, status=self.status, kind=self.kind,
+            value=self.value, score=self.score, crossed=self.crossed, start=self.start, last=self.last, told=now_ms,
+            records=self.records, bytes=self.bytes, subjects=self.subjects, sources=self.sources,
+            members=sorted(self.members.values(), key=strength)[:RELATED_MAX],
+            related=self.in_common(tables), places=[Place(*place) for place in places[:RELATED_MAX]],
+        )  # fmt: skip
+
+    def in_common(self, tables: Mapping[str, Table]) -> list[Related]:
         """What its events share far more often than all traffic does, and whom it touched, most frequent first."""
         everything = max(float(tables["fleet"].entities["events"][0]), 1.0)
-        out: list[EntityRef] = []
+        out: list[Related] = []
         for kind, known in self.related.items():
             total = sum(known.values())
             chosen = []
-            for name, count in _ranked(known):
+            for name, count in ranked(known):
                 slot = tables[kind].slot(name)
                 usual = float(tables[kind].entities["events"][slot]) / everything if slot > 0 else 0.0
                 share = count / total
                 if (kind, name) != self.entity and (
                     kind in ALONE or (share >= SHARE_MIN and share >= LIFT_MIN * usual)
                 ):
-                    chosen.append(EntityRef(kind, name))
+                    chosen.append(Related(kind, name, count))
             out += chosen[:RELATED_MAX]
-        return tuple(out)
+        return out
 
 
 def describe(
-    incident: Incident, detectors: Mapping[str, tuple[int, Detector]], tables: Mapping[str, Table], runbook: str,
-    origins: Mapping[str, str],
+    incident: Incident, detectors: Mapping[str, Detector], tables: Mapping[str, Table], runbook: str,
+    origins: Mapping[str, str], now_ms: int = 0,
 ) -> Alert:  # fmt: skip
     """The alert that tells of the incident as it stands."""
-    ranked = sorted(incident.members.values(), key=lambda e: (-e.score, e.detector, e.kind, e.value))
-    about = [e for e in ranked if (e.kind, e.value) == incident.entity] or ranked
-    used = tuple(dict.fromkeys(e.detector for e in ranked))
-    subjects = _distinct(incident.subjects)
-    impact = Impact(records=int(incident.records), bytes=int(incident.bytes), subjects=subjects)
-    found = "; ".join(sentence(e, detectors[e.detector][1]) for e in about[:3])
-    sources = _distinct(incident.sources)
-    summary = (
-        f"{incident.kind} {incident.value}: {found}. "
-        f"So far {number(incident.records)} records of {number(subjects)} people, from {number(sources)} "
-        f"address{'' if sources == 1 else 'es'}. Evidence like this comes {chance(incident.score)}."
-    )
-    return Alert(
-        schema=SCHEMA, id=incident.id, revision=incident.revision, status=incident.status,
-        time=rfc3339(incident.crossed), emitted_at=rfc3339(int(time.time() * 1000)),
-        severity=severity_of(incident.score), score_bits=round(incident.score, 2),
-        title=title_of([(e, detectors[e.detector][1]) for e in about], incident.kind, incident.value), summary=summary,
-        entity=EntityRef(incident.kind, incident.value), related=incident.related_entities(tables), detectors=used,
-        techniques=tuple(dict.fromkeys(t for d in used for t in detectors[d][1].techniques)),
-        evidence=tuple(evidence_item(e, detectors[e.detector][1]) for e in ranked[:RELATED_MAX]), impact=impact,
-        window=Window(rfc3339(incident.start), rfc3339(incident.last)),
-        source=tuple(Lines(origins.get(o, o), a, b) for o, (a, b) in sorted(incident.lines.items())),
-        runbook=runbook,
-    )  # fmt: skip
+    return alert_of(incident.signal(now_ms, 0, tables, origins), detectors, runbook)
 
 
 def member(evidence: Evidence) -> str:
@@ -152,18 +126,11 @@ def member(evidence: Evidence) -> str:
     return f"{evidence.detector} {evidence.kind} {evidence.value}"
 
 
-def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+def strength(evidence: Evidence) -> tuple[float, str, str, str]:
+    """The order in which evidence is told: strongest first, and always the same."""
+    return -evidence.score, evidence.detector, evidence.kind, evidence.value
+
+
+def ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Names by their counts, the most frequent first."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _smallest(known: list[int], hashes: npt.NDArray[np.uint64]) -> list[int]:
-    """The k smallest of the distinct hashes so far (Bar-Yossef et al., 2002)."""
-    merged = np.unique(np.concatenate([np.array(known, np.uint64), hashes[hashes != 0].astype(np.uint64)]))
-    smallest: list[int] = merged[:SKETCH].tolist()
-    return smallest
-
-
-def _distinct(smallest: list[int]) -> int:
-    if len(smallest) < SKETCH:
-        return len(smallest)
-    return round((SKETCH - 1) * 2.0**64 / smallest[-1])

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.kernels import inline, kernel
+from stream.errors import TriplineError
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -274,6 +275,8 @@ class Index:
         self._arena_used = len(self._arena)
         self.overflowed = int(arrays["overflowed"][0])
         self.count = len(self.owner)
+        if not self._fits():
+            raise TriplineError("the snapshot's index does not fit itself; start with a new state directory")
         size = 32
         while size * LOAD_MAX < self.count:
             size *= 2
@@ -285,12 +288,17 @@ class Index:
 
     def nbytes(self) -> int:
         """Bytes held, room to grow included."""
-        return sum(
-            a.nbytes
-            for a in (
-                self.owner, self._lookup, self._free, self._name_start, self._name_length, self._arena
-            )
-        )  # fmt: skip
+        held = (self.owner, self._lookup, self._free, self._name_start, self._name_length, self._arena)
+        return sum(array.nbytes for array in held)
+
+    def _fits(self) -> bool:
+        """Whether no name and no free slot lies outside: what was loaded goes to compiled loops."""
+        if not (len(self._name_start) == len(self._name_length) == self.count and 1 <= self.count <= self.limit):
+            return False
+        owned = self.owner != 0
+        starts, lengths = self._name_start[owned], self._name_length[owned]
+        inside = (starts >= 0) & (starts + lengths <= self._arena_used)
+        return bool(inside.all() and ((self._free > 0) & (self._free < self.count)).all())
 
     def _reserve(self, new: int) -> None:
         wanted = min(self.count + new, self.limit)
@@ -326,15 +334,17 @@ def _seen_before(hashes: U64, tables: U64, used: I64, repeated: U8) -> None:
         repeated[i] = 0
         if h == np.uint64(0):
             continue
-        for generation in range(2):
-            p = h & mask
-            while tables[generation, p] != np.uint64(0) and tables[generation, p] != h:
-                p = (p + np.uint64(1)) & mask
-            if tables[generation, p] == h:
-                repeated[i] = 1
-                break
-        if repeated[i]:
+        p = h & mask
+        while tables[0, p] != np.uint64(0) and tables[0, p] != h:
+            p = (p + np.uint64(1)) & mask
+        if tables[0, p] == h:
+            repeated[i] = 1
             continue
+        p = h & mask
+        while tables[1, p] != np.uint64(0) and tables[1, p] != h:
+            p = (p + np.uint64(1)) & mask
+        if tables[1, p] == h:  # and goes on into the newer generation, as what is new does
+            repeated[i] = 1
         if used[0] >= half // 2:
             for q in range(half):
                 tables[1, q] = tables[0, q]
@@ -350,11 +360,12 @@ def _seen_before(hashes: U64, tables: U64, used: I64, repeated: U8) -> None:
 class RecentIds:
     """Which event ids came by lately: two generations of hashes, exact over at least the last `capacity` ids.
 
-    Memory: 64 bytes for each id of `capacity`. A repeat farther back than that is not seen as one.
+    Memory: 32 bytes for each id of `capacity`, which is rounded up to a power of two. A repeat farther back than that
+    is not seen as one.
     """
 
     def __init__(self, capacity: int = 131_072) -> None:
-        self._tables = np.zeros((2, 2 * capacity), np.uint64)
+        self._tables = np.zeros((2, 2 << (capacity - 1).bit_length()), np.uint64)
         self._used = np.zeros(1, np.int64)
 
     def repeated(self, hashes: U64) -> npt.NDArray[np.bool_]:

@@ -21,13 +21,15 @@ import numpy.typing as npt
 from detectors import catalog
 from detectors.base import KINDS, Array, Columns, Detector, Frame
 from detectors.fusion import Evidence, Fusion, score_of
-from stream.alerts import Alert
+from stream.alerts import Alert, alert_of
+from stream.blocks import PackedBlock, packed
+from stream.budget import OPEN_SHARE
 from stream.clock import StreamClock
 from stream.config import Config, fingerprint
-from stream.correlate import OPEN_SHARE, Correlator, Saved
+from stream.correlate import Correlator, Saved
 from stream.events import ACTIONS, OUTCOMES, EventBlock
-from stream.keys import I64, U8, U64, RecentIds, hash_key, hash_texts, pack
-from stream.networks import network_names
+from stream.keys import I64, U8, U64, RecentIds, hash_key, hash_texts
+from stream.signals import Signal
 from stream.state import Table
 from stream.trace import TRACED, Trace
 
@@ -36,40 +38,38 @@ SUCCESS: Final = OUTCOMES.index("success")
 NEAR_MISS_BITS: Final = 6.0  # findings this far below the threshold are still looked at, for others to add to
 FIELDS: Final = {
     "account": "account", "credential": "credential", "issuer": "issuer", "source": "source_ip", "client": "user_agent",
-    "resource": "resource", "subject": "subject", "country": "country",
+    "resource": "resource", "subject": "subject", "country": "country", "network": "network",
 }  # fmt: skip
-
 
 _NO_HASH: Final[U64] = np.zeros(0, np.uint64)
 _NO_BYTES: Final[U8] = np.zeros(0, np.uint8)
 _NO_OFFSETS: Final[I64] = np.zeros(1, np.int64)
 
 
-class Keyed:
-    """A text column, hashed: what resolves to slots, by slices without a copy."""
-
-    __slots__ = ("buffer", "hashes", "offsets")
-
-    def __init__(self, texts: list[str], key: U64) -> None:
-        self.buffer: U8
-        self.offsets: I64
-        self.buffer, self.offsets = pack(texts)
-        self.hashes: U64 = np.empty(len(texts), np.uint64)
-        hash_texts(self.buffer, self.offsets, key, self.hashes)
+def _hashed(block: PackedBlock, name: str, key: U64) -> U64:
+    column = block.text[name]
+    hashes: U64 = np.empty(len(column), np.uint64)
+    hash_texts(column.buffer, column.offsets, key, hashes)
+    return hashes
 
 
 class Pipeline:
-    """Events in, alerts out; `save` and `load` carry everything over, exactly."""
+    """Events in, signals and alerts out; `save` and `load` carry everything over, exactly.
+
+    partition: None where the stream is whole; otherwise which part of a stream that is split by account.
+    """
 
     def __init__(
-        self, config: Config, emit: Callable[[Alert], None], on_tick: Callable[[int], None] = lambda _: None
-    ) -> None:
+        self, config: Config, emit: Callable[[Alert], None], on_tick: Callable[[int], None] = lambda _: None, *,
+        on_signal: Callable[[Signal], None] = lambda _: None, partition: int | None = None,
+    ) -> None:  # fmt: skip
         self.config = config
         self.events = 0
         self.duplicates = 0
         self.tick_ms = 0  # stream time of the latest tick: when the alerts that it emits are told
         self.stage_s: dict[str, float] = {}
-        self._emit = emit
+        self._emit_alert = emit
+        self._on_signal = on_signal
         self._on_tick = on_tick
         self._key = hash_key(config.hash_key)
         self._tick_ms = config.tick_s * 1000
@@ -84,11 +84,13 @@ class Pipeline:
         offset = math.log2(OPEN_SHARE / config.alerts_per_day_max) + math.log2(self._families) - NEAR_MISS_BITS
         self.detectors = self._made(enabled, offset)
         self.tables = {kind: self._table(kind) for kind in TRACED}
+        self._by_id = {d.id: d for d in self.detectors}
         self.fusion = Fusion()
         self.trace = Trace()
+        scope = fingerprint(config) if partition is None else f"{fingerprint(config)}/{partition}"
         self.correlator = Correlator(
-            self.detectors, self.tables, self.trace, fingerprint(config), config.alerts_per_day_max, config.warmup_h,
-            config.close_after_s, config.update_after_s, config.runbook_url,
+            self.detectors, self.tables, self.trace, scope, partition or 0, config.alerts_per_day_max, config.warmup_h,
+            config.close_after_s, config.update_after_s,
         )  # fmt: skip
 
     @property
@@ -102,25 +104,31 @@ class Pipeline:
         return self._clock.late
 
     def process(self, block: EventBlock) -> npt.NDArray[np.bool_]:
-        """Take a block in; True for each event that was a repeat of an id and was left out."""
+        """Take decoded events in; True for each that was a repeat of an id and was left out."""
         began = time.perf_counter()
-        repeated = self._ids.repeated(Keyed(block.text["id"], self._key).hashes)
+        ready = packed(block)
+        self._spent("key", began)
+        return self.take(ready)
+
+    def take(self, block: PackedBlock) -> npt.NDArray[np.bool_]:
+        """Take packed events in; True for each that was a repeat of an id and was left out."""
+        began = time.perf_counter()
+        repeated = self._ids.repeated(_hashed(block, "id", self._key))
         if repeated.any():
-            block = block.where(~repeated)
+            block = block.take(np.flatnonzero(~repeated))
             self.duplicates += int(repeated.sum())
         n = len(block)
         if n == 0:
             return repeated
         stream_time, learn = self._clock.advance(block.time)
+        learn &= block.trusted
         if self.began_ms == 0:
             self.began_ms = int(stream_time[0])
-        texts = {kind: block.text[name] for kind, name in FIELDS.items()}
-        texts["network"] = network_names(block.text["source_ip"], block.asn)
-        keyed = {kind: Keyed(column, self._key) for kind, column in texts.items()}
-        began = self._spent("key", began)
+        hashes = {kind: _hashed(block, name, self._key) for kind, name in FIELDS.items()}
+        self._spent("key", began)
         for start, stop in self._cuts(stream_time):
             self._tick_until(int(stream_time[start]))
-            self._observe(block, keyed, stream_time, learn, start, stop)
+            self._observe(block, hashes, stream_time, learn, start, stop)
         self.events += n
         return repeated
 
@@ -130,7 +138,7 @@ class Pipeline:
             self._run_tick(self.now_ms + int(self.config.join_grace_s * 1000) + self._tick_ms)
 
     def _observe(
-        self, block: EventBlock, keyed: Mapping[str, Keyed], stream_time: I64, learn: npt.NDArray[np.int8],
+        self, block: PackedBlock, hashes: Mapping[str, U64], stream_time: I64, learn: npt.NDArray[np.int8],
         start: int, stop: int,
     ) -> None:  # fmt: skip
         began = time.perf_counter()
@@ -141,22 +149,27 @@ class Pipeline:
             if kind == "fleet":
                 touch[kind] = table.touch(_NO_HASH, _NO_BYTES, _NO_OFFSETS, moment)
             else:
-                column = keyed[kind]
-                touch[kind] = table.touch(column.hashes[cut], column.buffer, column.offsets[start : stop + 1], moment)
+                column = block.text[FIELDS[kind]]
+                touch[kind] = table.touch(hashes[kind][cut], column.buffer, column.offsets[start : stop + 1], moment)
         succeeded = block.outcome[cut] == SUCCESS
         frame = Frame(
             start=self.events + start, time=moment, action=block.action[cut], klass=block.account_kind[cut],
             succeeded=succeeded, reads=succeeded & READS[block.action[cut]], records=block.records[cut],
             bytes=block.bytes[cut], learn=learn[cut], touch=touch,
-            hashes={kind: column.hashes[cut] for kind, column in keyed.items()}, marks=np.zeros(stop - start, np.uint8),
+            hashes={kind: column[cut] for kind, column in hashes.items()}, marks=np.zeros(stop - start, np.uint8),
         )  # fmt: skip
         began = self._spent("resolve", began)
         for bit, detector in enumerate(self.detectors):
             for findings in detector.observe(frame, self._columns(detector), bit):
                 self._gather(detector, findings)
             began = self._spent(detector.id, began)
-        self.trace.add(frame, self._origin(block.origin), block.line[cut])
+        origins = np.array([self._origin(name) for name in block.origins], np.uint32)
+        self.trace.add(frame, origins[block.origin[cut]], block.line[cut])
         self._spent("trace", began)
+
+    def _emit(self, signal: Signal) -> None:
+        self._on_signal(signal)
+        self._emit_alert(alert_of(signal, self._by_id, self.config.runbook_url))
 
     def _gather(self, detector: Detector, findings: Array) -> None:
         """Calibrate findings and hold them as evidence on their entities."""

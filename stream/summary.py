@@ -23,7 +23,7 @@ def of_run(pipeline: Pipeline, dead: Mapping[str, int], dead_path: str | None, w
         rows.append(("time", f"{rfc3339(pipeline.began_ms)[:16]}Z to {rfc3339(pipeline.now_ms)[:16]}Z"))
     rows.append(("entities", ", ".join(f"{len(pipeline.tables[kind]):,} {_plural(kind)}" for kind in KINDS)))
     rows.append(("alerts", _alerts(pipeline, warmup_h)))
-    if held := sum(pipeline.correlator.held_back.values()):
+    if held := sum(pipeline.correlator.budget.held_back.values()):
         rows.append(("held back", f"{held:,} findings beyond the day's budget (alerts_per_day_max)"))
     if pipeline.late:
         rows.append(("late", f"{pipeline.late:,} events more than five minutes behind the others; scored all the same"))
@@ -69,7 +69,7 @@ def of_configuration(config: Config, pipeline: Pipeline) -> Rows:
         ),
         (
             "an alert opens",
-            f"when chance shows its evidence {chance(pipeline.correlator.threshold())[10:]}, or seldomer",
+            f"when chance shows its evidence {chance(pipeline.correlator.budget.threshold())[10:]}, or seldomer",
         ),
         ("detectors", ", ".join(d.id for d in pipeline.detectors) or "none: nothing will be found"),
         ("format", config.format),
@@ -85,6 +85,8 @@ def of_configuration(config: Config, pipeline: Pipeline) -> Rows:
 
 
 def _alerts(pipeline: Pipeline, warmup_h: float) -> str:
+    if not pipeline.events:
+        return "none: there was no event to learn from"
     opened = pipeline.correlator.opened
     days = max((pipeline.now_ms - pipeline.began_ms) / DAY_MS - warmup_h / 24, 0.0)
     text = f"{opened} opened, {len(pipeline.correlator.open)} still open"

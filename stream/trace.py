@@ -18,14 +18,14 @@ ROWS: Final = 65_536
 ROW: Final = np.dtype(
     [
         ("time", np.int64), ("origin", np.uint32), ("line", np.int64), ("subject", np.uint64),
-        ("records", np.float32), ("bytes", np.float32), ("slots", np.int32, (len(TRACED),)), ("marks", np.uint8),
+        ("records", np.float64), ("bytes", np.float64), ("slots", np.int32, (len(TRACED),)), ("marks", np.uint8),
     ],
     align=True,
 )  # fmt: skip
 
 
 class Trace:
-    """A ring of marked events, oldest first in `rows`. Memory: 88 bytes a row, room for 2 x 65,536 rows."""
+    """A ring of marked events, oldest first in `rows`. Memory: 96 bytes a row, room for 2 x 65,536 rows."""
 
     def __init__(self) -> None:
         self._buffer: Array = np.zeros(2 * ROWS, ROW)
@@ -38,8 +38,8 @@ class Trace:
         """The rows there are, oldest first."""
         return self._buffer[self._start : self._stop]
 
-    def add(self, frame: Frame, origin: int, line: npt.NDArray[np.int64]) -> None:
-        """Keep the frame's marked events."""
+    def add(self, frame: Frame, origin: npt.NDArray[np.uint32], line: npt.NDArray[np.int64]) -> None:
+        """Keep the frame's marked events; origin, line: where each event of the frame comes from."""
         marked = np.flatnonzero(frame.marks)[-ROWS:]
         if not len(marked):
             return
@@ -49,7 +49,7 @@ class Trace:
             self._start, self._stop = 0, len(kept)
         rows = self._buffer[self._stop : self._stop + len(marked)]
         rows["time"] = frame.time[marked]
-        rows["origin"] = origin
+        rows["origin"] = origin[marked]
         rows["line"] = line[marked]
         subject = frame.hashes["subject"][marked]
         rows["subject"] = np.where(subject != 0, subject, frame.hashes["account"][marked])

@@ -6,10 +6,11 @@ A detector's raw score is a number of nominal bits under its model. Models are w
 
     bits(raw) = -log2 P(an entity-window of this family reaches z(raw))
 
-is read off the last fourteen days without their worst one (an attack is not allowed to make itself ordinary). Beyond
-what was seen at least ten times it is extrapolated along a straight line in z at the slope of the observed tail: a
-power law of volumes, which real logs have, not the model's Gaussian. Source: the peaks-over-threshold idea of Siffer
-et al., "Anomaly Detection in Streams with Extreme Value Theory" (2017), with an exponential tail in z.
+is read off the last fourteen days, from the fifth on without the worst of them (an attack is not allowed to make
+itself ordinary). Beyond what was seen at least ten times it is extrapolated along a straight line in z at the slope
+of the observed tail: a power law of volumes, which real logs have, not the model's Gaussian. Source: the
+peaks-over-threshold idea of Siffer et al., "Anomaly Detection in Streams with Extreme Value Theory" (2017), with an
+exponential tail in z.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ class Survival:
         elif complete < 2:
             counts += self.today
             span += max((now_ms - max(int(self.clock[0]), int(self.clock[1]) * DAY_MS)) / DAY_MS, 1.0 / 24.0)
-        self.counts[:] = counts
+        # A window is counted in the class that opens it, a level in the class that reaches it: where classes share a
+        # place, more may reach a level than have opened. There are at least as many windows as reach any level.
+        self.counts[:] = counts = np.maximum.accumulate(counts[..., ::-1], axis=-1)[..., ::-1]
         self.span_d[0] = span
         self.gate[:] = GATE_NONE
         for family in np.argwhere(counts[..., 0] >= SEEN_MIN):

@@ -55,7 +55,7 @@ SLACK: Final = math.log(1.5)  # between the two clocks
 CLIP: Final = 3.0
 YOUNG_H: Final = 120.0  # an entity this young sets its reference and its record freely
 STRAIGHT: Final = 4.0  # deviates up to which the model's tail is believed; the calibration measures what is beyond
-RECORD_UNIT: Final = 1024.0
+UNIT: Final = 1024.0  # of records and references, for each nat
 RECORD_D: Final = 28.0  # in which a record that is not repeated falls back to the mean
 RECORD_SLEW_D: Final = 0.2  # how far a record may rise in a day, in nats
 RECORD_DEVIATES: Final = 3.0  # reaching one's own record again is this surprising
@@ -67,7 +67,7 @@ SEASON_BINS: Final = 24 + 7
 
 
 def level_dtype(features: int) -> np.dtype[Any]:
-    """An entity's state: 44 bytes for each feature."""
+    """An entity's state: 40 bytes for each feature."""
     shape = (2, features)
     return np.dtype(
         [
@@ -76,7 +76,7 @@ def level_dtype(features: int) -> np.dtype[Any]:
             ("record", np.uint16, shape),  # highest sample of late, in 1/1024
             ("mean", np.float32, shape),
             ("var", np.float32, shape),
-            ("ref", np.float32, shape),
+            ("ref", np.int16, shape),  # in 1/1024
             ("level", np.uint8, shape),
             ("n", np.uint8, shape),  # samples in the baseline, at most 250
         ]
@@ -104,6 +104,11 @@ def _whole(half: int) -> Any:
 
 
 @inline
+def _rounded(x: float) -> Any:
+    return np.int16(min(max(math.floor(x * UNIT + 0.5), -32_768), 32_767))
+
+
+@inline
 def _learn(
     r: Array, h: int, f: int, days: float, young: bool, season: float, weight: float, pop: Array
 ) -> float:  # fmt: skip
@@ -120,7 +125,7 @@ def _learn(
         e = min(max(e, -bound), bound)
     if n <= 0.0:
         r["mean"][h, f] = np.float32(y - season)
-        r["ref"][h, f] = r["mean"][h, f]
+        r["ref"][h, f] = _rounded(y - season)
         r["var"][h, f] = np.float32(0.0)
     else:
         w = weight / (min(n, STEPS[h]) + 1.0)
@@ -128,19 +133,19 @@ def _learn(
         r["mean"][h, f] = np.float32(mean)
         r["var"][h, f] = np.float32((1.0 - w) * (var + w * e * e))
         if young:
-            r["ref"][h, f] = r["mean"][h, f]
+            r["ref"][h, f] = _rounded(mean)
         else:
             bound = SLEW_D * min(days, 7.0)
-            step = min(max(mean - np.float64(r["ref"][h, f]), -bound), bound)
-            r["ref"][h, f] = np.float32(np.float64(r["ref"][h, f]) + weight * step)
-    record = r["record"][h, f] / RECORD_UNIT
+            ref = r["ref"][h, f] / UNIT
+            r["ref"][h, f] = _rounded(ref + weight * min(max(mean - ref, -bound), bound))
+    record = r["record"][h, f] / UNIT
     centre = np.float64(r["mean"][h, f]) + season
     record = max(record - (record - centre) * min(days, 7.0) / RECORD_D, 0.0)
     if young:
         record = max(record, y)
     elif y > record:
-        record = min(y, record + weight * RECORD_SLEW_D * max(days, 1.0))
-    r["record"][h, f] = min(np.int64(record * RECORD_UNIT), 65_535)
+        record = min(y, record + weight * RECORD_SLEW_D * days)
+    r["record"][h, f] = min(np.int64(record * UNIT), 65_535)
     # The population: mean and variance of samples, and the variance within an entity.
     if weight == 1.0:
         d = y - season - pop[1]
@@ -165,13 +170,13 @@ def _expect(r: Array, h: int, f: int, season: float, pop: Array) -> tuple[float,
     within = max(pop[3], SPREAD_MIN * SPREAD_MIN)
     between = max(pop[2] - pop[3], 0.1 * within)
     k = within / between
-    own = _believed(np.float64(r["mean"][h, f]), np.float64(r["ref"][h, f])) if n > 0.0 else 0.0
+    own = _believed(np.float64(r["mean"][h, f]), r["ref"][h, f] / UNIT) if n > 0.0 else 0.0
     expected = (k * pop[1] + n * own) / (k + n) + season
     expected = max(expected, 0.0)
     var = (PRIOR_DOF * within + n * np.float64(r["var"][h, f])) / (PRIOR_DOF + n) * (1.0 + 1.0 / (k + n))
     rate = math.exp(min(expected, 60.0))  # 1 + the expected count: few events scatter as Poisson's do
     var = max(var, SPREAD_MIN * SPREAD_MIN) + (rate - 0.5) / (rate * rate)
-    habit = (r["record"][h, f] / RECORD_UNIT - expected) / RECORD_DEVIATES if n > 0.0 else 0.0
+    habit = (r["record"][h, f] / UNIT - expected) / RECORD_DEVIATES if n > 0.0 else 0.0
     return expected, max(math.sqrt(var), habit), PRIOR_DOF + n
 
 
@@ -212,7 +217,7 @@ def _observe(
                         r,
                         h,
                         f,
-                        max(days, 1.0 / 24.0),
+                        max(days, 1.0 / 24.0 if h == 0 else 1.0),
                         t["age_h"] < YOUNG_H,
                         _season(season[k], before, h, f),
                         weight,

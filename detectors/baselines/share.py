@@ -86,7 +86,7 @@ def _settle(
                 q = _share(r["long_trials"], r["long_hits"], pop)
                 bound = n * q + 2.0 * math.sqrt(n * q * (1.0 - q)) + 0.5
                 k = min(np.float64(r["hour_hits"]), bound)
-                fade = math.exp(-np.float64(now - before) / SLOW_MS)
+                fade = math.exp(-np.float64(max(now - before, HOUR_MS)) / SLOW_MS)
                 r["long_trials"] = np.float32(fade * (r["long_trials"] + weight * n))
                 r["long_hits"] = np.float32(fade * (r["long_hits"] + weight * k))
                 if weight == 1.0:
@@ -173,7 +173,7 @@ class ShareDetector:
         trials, hits = self._population[KINDS.index(kind)]
         base = (hits + 0.5) / (trials + 1.0)
         shares: Array = (state["long_hits"] + PRIOR_TRIALS * base) / (state["long_trials"] + PRIOR_TRIALS)
-        return shares
+        return np.maximum(shares, SHARE_LEAST)
 
     def upkeep(self, now_ms: int) -> None:
         """Hourly: roll the day and read the calibration anew."""

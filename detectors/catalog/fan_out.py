@@ -6,7 +6,7 @@ Statistic: each entity keeps a HyperLogLog of 32 registers of one day; an event 
 P(change) new subjects (the martingale estimator: Ting, "Streamed approximate counting of distinct elements", 2014;
 standard error 15 %), and these increments go through the level baseline of `detectors.baselines.level`, calibrated by
 `detectors.baselines.calibration`. Entities: account, credential, issuer, source, network, client, fleet.
-Unit: subjects. Memory: 76 bytes an entity.
+Unit: subjects. Memory: 72 bytes an entity.
 Cold start: as its population, so a new address that reaches many is loud at once if few addresses do.
 Evasion: one subject an address and hour; then issuer, client, network and fleet still add up. Registers are keyed with
 the deployment's hash key: nobody can choose subjects that do not count.

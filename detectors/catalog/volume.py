@@ -5,7 +5,7 @@ Measures requests, records and bytes of every entity over 20 minutes and a day.
 Statistic: Student's tail of the log of a decayed sum against a shrunken, seasonal, slew-limited baseline; the formula
 is in `detectors.baselines.level`, the calibration to bits in `detectors.baselines.calibration`.
 Entities: account, credential, issuer, source, network, client, resource, fleet.
-Units: requests, records, bytes. Memory: 132 bytes an entity.
+Units: requests, records, bytes. Memory: 120 bytes an entity.
 Cold start: judged as its population is (Student's t with 4 degrees of freedom about the peers' mean) until it has
 samples of its own; no one is judged before the population has 30 samples.
 Evasion: growing by less than ln 2 a week and staying within 1.5 of the reference drags the baseline along (a doubling

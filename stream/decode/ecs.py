@@ -178,6 +178,8 @@ def decode(record: bytes) -> list[AccessEvent]:
     if not resource:
         raise BadRecord("missing_field", "neither url.path, file.path, service.name nor event.dataset: no resource")
     credential, issuer = _credential(loaded)
+    if action == "login" and not _words(loaded, "event.category") & {"authentication", "session", "iam"}:
+        credential = issuer = ""  # a page that is called login: the session was shown to it, and not made by it
     sent = _number(loaded, "http.response.body.bytes", "http.response.bytes", "server.bytes", "destination.bytes")
     if sent is None and action == "export":
         sent = _number(loaded, "file.size")

@@ -15,12 +15,13 @@ def write_jsonl(blocks: Iterable[EventBlock], path: Path | str) -> int:
     written = 0
     with Path(path).open("wb") as file:
         for block in blocks:
-            file.writelines(_lines(block))
+            file.writelines(lines_of(block))
             written += len(block)
     return written
 
 
-def _lines(block: EventBlock) -> Iterable[bytes]:
+def lines_of(block: EventBlock) -> Iterable[bytes]:
+    """Each event of a block as one line."""
     texts = [block.text[name] for name in TEXT_FIELDS]
     numbers = [
         block.time.tolist(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,6 +17,7 @@ from stream.decode.accesslog import NO_REQUEST, request
 from stream.events import ACTIONS, AccessEvent, BadRecord
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64)"
+WEBLOGS = Path(__file__).parents[3] / "shared" / "data" / "weblogs_elastic"
 
 
 def line(
@@ -230,3 +233,26 @@ def test_json_without_what_an_event_needs_is_a_reason(fields: dict[str, object],
     with pytest.raises(BadRecord) as caught:
         of_json(**fields)
     assert caught.value.reason == reason
+
+
+@pytest.mark.skipif(not WEBLOGS.exists(), reason=f"the public web logs are not there: {WEBLOGS}")
+def test_a_public_web_log_is_read_as_splitting_at_its_quotes_reads_it() -> None:
+    """10,000 lines of an Apache that anyone could reach; none is lost, and a log of logins is not taken for one."""
+    lines = gzip.decompress((WEBLOGS / "apache_logs.gz").read_bytes()).splitlines()
+    plain = 0
+    for raw in lines:
+        (event,) = accesslog.decode(raw)
+        quoted = raw.decode().split('"')
+        client, _, user, day, zone = quoted[0].split()
+        status, sent = quoted[2].split()
+        assert event.time == datetime.strptime(f"{day} {zone}", "[%d/%b/%Y:%H:%M:%S %z]").timestamp() * 1000
+        assert (event.source_ip, event.account, user) == (client, client, "-")
+        assert event.bytes == int(sent.replace("-", "0"))
+        assert event.outcome == ("failure" if status >= "400" else "success")
+        assert (event.object or "").startswith(quoted[1].split()[1].partition("?")[0])
+        if len(quoted) == 7:  # one line is cut off in its user agent
+            assert event.user_agent == quoted[5].removeprefix("-")
+            plain += 1
+    assert (len(lines), plain) == (10_000, 9_999)
+    other = gzip.decompress((WEBLOGS / "auth.log.gz").read_bytes()).splitlines()
+    assert not any(map(accesslog.matches, other))

@@ -1,0 +1,229 @@
+"""Events as the pipeline takes them: columns of numbers and packed text, and their form on the wire.
+
+A `PackedBlock` is an `EventBlock` whose text is bytes and offsets instead of Python strings: what is hashed, split by
+account and sent without a loop over events. On the wire it is one msgpack array whose columns are raw little-endian
+bytes; `decode` checks every length and code before anything is believed, because topics can be written by others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from detectors.kernels import kernel
+from stream.checks import TIME_MS_END, TIME_MS_MIN
+from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES, TEXT_FIELDS, EventBlock
+from stream.keys import I64, U8, pack
+from stream.networks import network_names
+
+TEXTS: Final = (*TEXT_FIELDS, "network")
+VERSION: Final = 1
+EVENTS_MAX: Final = 1 << 17
+ORIGINS_MAX: Final = 4_096
+NUMBERS: Final = (
+    ("origin", "<u2"), ("line", "<i8"), ("time", "<i8"), ("action", "i1"), ("account_kind", "i1"), ("outcome", "i1"),
+    ("records", "<f8"), ("bytes", "<f8"), ("trusted", "i1"),
+)  # fmt: skip
+_CODES: Final = {"action": len(ACTIONS), "account_kind": len(ACCOUNT_KINDS), "outcome": len(OUTCOMES), "trusted": 2}
+
+
+class BadBlock(Exception):  # noqa: N818 - it is a verdict on a message
+    """A message that is no block of observations, and why."""
+
+
+@kernel
+def _gather(buffer: U8, offsets: I64, index: I64, out: U8, out_offsets: I64) -> None:
+    at = 0
+    for i in range(index.shape[0]):
+        for p in range(offsets[index[i]], offsets[index[i] + 1]):
+            out[at] = buffer[p]
+            at += 1
+        out_offsets[i + 1] = at
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """n texts as one UTF-8 buffer (uint8) and their offsets in it (int64[n + 1])."""
+
+    buffer: U8
+    offsets: I64
+
+    @classmethod
+    def of(cls, texts: list[str]) -> Packed:
+        """The texts, packed."""
+        return cls(*pack(texts))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> str:
+        return self.buffer[self.offsets[i] : self.offsets[i + 1]].tobytes().decode("utf-8", "replace")
+
+    def take(self, index: I64) -> Packed:
+        """The texts at `index`."""
+        offsets = np.zeros(len(index) + 1, np.int64)
+        buffer = np.empty(int((self.offsets[index + 1] - self.offsets[index]).sum()), np.uint8)
+        if len(buffer):
+            _gather(self.buffer, self.offsets, index, buffer, offsets)
+        buffer.setflags(write=False)  # as all packed text is: kernels are compiled for one kind of array
+        return Packed(buffer, offsets)
+
+
+@dataclass(slots=True)
+class PackedBlock:
+    """n accepted events, in the order of the log; columns as in `EventBlock`.
+
+    origin: uint16[n], the place in `origins` of where each event came from. trusted: int8[n], 0 where the event's own
+    time was not believed and `time` is that of its arrival: it is scored and not learned from. text: Packed[n] for
+    each of TEXTS.
+    """
+
+    origins: tuple[str, ...]
+    origin: npt.NDArray[np.uint16]
+    line: npt.NDArray[np.int64]
+    time: npt.NDArray[np.int64]
+    action: npt.NDArray[np.int8]
+    account_kind: npt.NDArray[np.int8]
+    outcome: npt.NDArray[np.int8]
+    records: npt.NDArray[np.float64]
+    bytes: npt.NDArray[np.float64]
+    trusted: npt.NDArray[np.int8]
+    text: dict[str, Packed] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, index: I64) -> PackedBlock:
+        """The events at `index` (int64[m]), in its order."""
+        numbers: dict[str, Any] = {name: getattr(self, name)[index] for name, _ in NUMBERS}
+        text = {name: column.take(index) for name, column in self.text.items()}
+        return PackedBlock(self.origins, **numbers, text=text)
+
+
+def joined(parts: Sequence[PackedBlock]) -> PackedBlock:
+    """Blocks one after the other; at least one."""
+    if len(parts) == 1:
+        return parts[0]
+    origins = tuple(dict.fromkeys(name for part in parts for name in part.origins))
+    numbers: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts]) for name, _ in NUMBERS}
+    places = [np.array([origins.index(name) for name in part.origins], np.uint16)[part.origin] for part in parts]
+    numbers["origin"] = np.concatenate(places)
+    text = {}
+    for name in parts[0].text:
+        columns = [part.text[name] for part in parts]
+        buffer = np.concatenate([column.buffer for column in columns])
+        buffer.setflags(write=False)
+        lengths = np.concatenate([np.diff(column.offsets) for column in columns])
+        text[name] = Packed(buffer, np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
+    return PackedBlock(origins, **numbers, text=text)
+
+
+def none(origin: str) -> PackedBlock:
+    """A block of no events, which only says how far its origin is."""
+    numbers: dict[str, Any] = {name: np.zeros(0, dtype) for name, dtype in NUMBERS}
+    return PackedBlock((origin,), **numbers, text={name: Packed.of([]) for name in TEXTS})
+
+
+def packed(block: EventBlock) -> PackedBlock:
+    """A block of decoded events, packed, with the network of each; every time is trusted."""
+    text = {name: Packed.of(block.text[name]) for name in TEXT_FIELDS}
+    text["network"] = Packed.of(network_names(block.text["source_ip"], block.asn))
+    return PackedBlock(
+        (block.origin,), np.zeros(len(block), np.uint16), block.line, block.time, block.action, block.account_kind,
+        block.outcome, block.records, block.bytes, np.ones(len(block), np.int8), text,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A block as it was sent, with the latest time that its origin has come to, and whether more was waiting there."""
+
+    block: PackedBlock
+    watermark_ms: int = 0
+    more: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Who sent it: a block has one origin when it is sent, and may have several while it is held."""
+        return self.block.origins[0] if self.block.origins else ""
+
+
+Origins = Annotated[tuple[Annotated[str, msgspec.Meta(max_length=1024)], ...], msgspec.Meta(max_length=ORIGINS_MAX)]
+
+
+class _Wire(msgspec.Struct, array_like=True, frozen=True):
+    """version, origins, events, then raw columns by name; a text column that is empty throughout is left out."""
+
+    version: int
+    origins: Origins
+    watermark_ms: Annotated[int, msgspec.Meta(ge=0, lt=TIME_MS_END)]
+    more: bool
+    events: Annotated[int, msgspec.Meta(ge=0, le=EVENTS_MAX)]
+    numbers: dict[str, memoryview]
+    lengths: dict[str, memoryview]  # uint16 of each text
+    buffers: dict[str, memoryview]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Wire)
+
+
+def encode(block: PackedBlock, watermark_ms: int = 0, more: bool = False) -> bytes:
+    """The block as one message; ValueError beyond EVENTS_MAX events."""
+    if len(block) > EVENTS_MAX:
+        raise ValueError(f"{len(block)} events in one block, the limit is {EVENTS_MAX}")
+    lengths, buffers = {}, {}
+    for name, column in block.text.items():
+        if len(column.buffer):
+            lengths[name] = np.diff(column.offsets).astype("<u2").data.cast("B")
+            buffers[name] = np.ascontiguousarray(column.buffer).data
+    numbers = {name: np.ascontiguousarray(getattr(block, name), dtype).view(np.uint8).data for name, dtype in NUMBERS}
+    return _encoder.encode(_Wire(VERSION, block.origins, watermark_ms, more, len(block), numbers, lengths, buffers))
+
+
+def decode(message: bytes) -> Sent:
+    """The block in a message, its text still lying in the message's memory; raises BadBlock."""
+    try:
+        wire = _decoder.decode(message)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
+        raise BadBlock(f"not a block of observations: {why}") from None
+    if wire.version != VERSION:
+        raise BadBlock(f"wire version {wire.version}, this program reads {VERSION}; upgrade who detects first")
+    numbers: dict[str, Any] = {name: _numbers(wire, name, np.dtype(dtype)) for name, dtype in NUMBERS}
+    for name, count in _CODES.items():
+        if wire.events and not (numbers[name].min() >= 0 and numbers[name].max() < count):
+            raise BadBlock(f"{name}: a code that is none of 0 to {count - 1}")
+    for name in ("records", "bytes"):
+        if not (np.isfinite(numbers[name]) & (numbers[name] >= 0)).all():
+            raise BadBlock(f"{name}: a count that is negative or no number")
+    if wire.events and not (numbers["time"].min() >= TIME_MS_MIN and numbers["time"].max() < TIME_MS_END):
+        raise BadBlock("time: outside the years 2000 to 9999")
+    if wire.events and numbers["origin"].max() >= len(wire.origins):
+        raise BadBlock(f"origin: none of the {len(wire.origins)} that are named")
+    text = {name: _text(wire, name) for name in TEXTS}
+    return Sent(PackedBlock(wire.origins, **numbers, text=text), wire.watermark_ms, wire.more)
+
+
+def _numbers(wire: _Wire, name: str, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    raw = wire.numbers.get(name)
+    if raw is None or len(raw) != wire.events * dtype.itemsize:
+        raise BadBlock(f"{name}: not {wire.events} values of {dtype.itemsize} bytes")
+    return np.frombuffer(raw, dtype).astype(dtype.newbyteorder("="))  # aligned and writable, as kernels know arrays
+
+
+def _text(wire: _Wire, name: str) -> Packed:
+    if name not in wire.buffers and name not in wire.lengths:
+        return Packed(np.frombuffer(b"", np.uint8), np.zeros(wire.events + 1, np.int64))
+    lengths, buffer = wire.lengths.get(name, memoryview(b"")), wire.buffers.get(name, memoryview(b""))
+    if len(lengths) != 2 * wire.events:
+        raise BadBlock(f"{name}: not {wire.events} lengths")
+    offsets = np.zeros(wire.events + 1, np.int64)
+    np.cumsum(np.frombuffer(lengths, "<u2"), out=offsets[1:])
+    if offsets[-1] != len(buffer):
+        raise BadBlock(f"{name}: {len(buffer)} bytes of text, the lengths come to {offsets[-1]}")
+    return Packed(np.frombuffer(buffer, np.uint8), offsets)

@@ -1,0 +1,83 @@
+"""The alert budget: a bucket that fills by `alerts_per_day_max` a day and holds a day's worth.
+
+The emptier it is, the stronger evidence must be to open an alert; criticals have a bucket of their own beside it. What
+was held back is counted, once for each entity.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+
+from detectors.base import DAY_MS
+from detectors.fusion import Entity
+from stream.alerts import severity_of
+
+# The threshold lets chance spend a 32nd of the budget: models err, and the rest is for what is real.
+OPEN_SHARE: Final = 32.0
+REMEMBERED_MAX: Final = 500  # entities that were held back and have been counted
+
+
+class Spent(msgspec.Struct):
+    """What is left of the budget, and what was held back."""
+
+    tokens: float
+    reserve: float
+    refilled: int = 0
+    held_back: dict[str, int] = {}
+    held: list[Entity] = []
+
+
+class Budget:
+    """Decides on openings, by event time."""
+
+    def __init__(self, alerts_per_day_max: float) -> None:
+        self._per_day = alerts_per_day_max
+        self._full = max(alerts_per_day_max, 1.0)  # below one a day it takes more than a day to fill
+        self.spent = Spent(tokens=self._full, reserve=self._full)
+
+    @property
+    def held_back(self) -> dict[str, int]:
+        """Entities whose evidence sufficed and that opened nothing, by reason."""
+        return self.spent.held_back
+
+    def least(self) -> float:
+        """The score that opens an alert while the bucket is full: log2 of the days between chance openings."""
+        return math.log2(OPEN_SHARE / self._per_day)
+
+    def threshold(self) -> float:
+        """The score that opens an alert now."""
+        return self.least() + math.log2(max(self._full / (2.0 * max(self.spent.tokens, 0.01)), 1.0))
+
+    def refill(self, now_ms: int) -> None:
+        """Fill up for the time that has passed."""
+        spent = self.spent
+        if spent.refilled:
+            filled = self._per_day * max(now_ms - spent.refilled, 0) / DAY_MS
+            spent.tokens = min(spent.tokens + filled, self._full)
+            spent.reserve = min(spent.reserve + filled, self._full)
+        spent.refilled = max(now_ms, spent.refilled)
+
+    def afford(self, entity: Entity, score: float) -> bool:
+        """Spend a token on an opening, or count that it was held back."""
+        spent = self.spent
+        critical = severity_of(score) == "critical"
+        if (score >= self.threshold() or critical) and spent.tokens >= 1.0:
+            spent.tokens -= 1.0
+            return True
+        if critical and spent.reserve >= 1.0:
+            spent.reserve -= 1.0
+            return True
+        self.hold_back(entity, "budget")
+        return False
+
+    def hold_back(self, entity: Entity, reason: str) -> None:
+        """Count what opened nothing: once for each entity, not at every look."""
+        spent = self.spent
+        if entity not in spent.held:
+            if len(spent.held) >= REMEMBERED_MAX:
+                spent.held.clear()
+            spent.held.append(entity)
+            spent.held_back[reason] = spent.held_back.get(reason, 0) + 1

@@ -1,0 +1,211 @@
+"""What the commands do: each puts the parts together, shows how it goes, and says how it went."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from detectors import catalog
+from stream import config as configuration
+from stream import summary
+from stream.alerts import Alert, encode
+from stream.config import Config
+from stream.console import Console, rate_line
+from stream.decode import formats
+from stream.errors import UsageError
+from stream.incidents import generate, list_incidents, load_incident, write_jsonl
+from stream.pipeline import Pipeline
+from stream.record import Recorder
+from stream.replay import Replay
+from stream.report import write_report
+from stream.run import INTERRUPTED, Options, Run
+from stream.sink import LineSink
+
+
+def _config(path: Path | None) -> Config:
+
+    return configuration.load(path, os.environ, catalog.detector_ids(), list(formats()))
+
+
+def run(arguments: argparse.Namespace) -> int:
+
+    config = _config(arguments.config)
+    console = Console(sys.stderr)
+    inputs = arguments.inputs or ["-"]
+    if arguments.inputs is None and sys.stdin.isatty():
+        raise UsageError("no --input: name a file or a directory, or pipe logs in; `tripline run --help` has examples")
+    readable = arguments.alerts == "-" and sys.stdout.isatty()
+    options = Options(
+        paths=inputs, format=arguments.format or config.format, follow=arguments.follow,
+        alerts=os.devnull if readable else arguments.alerts, dead_letters=arguments.dead_letters,
+        state=arguments.state, metrics_file=arguments.metrics, metrics_port=arguments.metrics_port,
+    )  # fmt: skip
+    recorder = Recorder() if arguments.report else None
+    shown = _shower(Console(sys.stdout) if readable else None, recorder)
+    say = (lambda _message: None) if arguments.quiet else console.line
+    run = Run(config, options, on_alert=shown, on_tick=recorder.tick if recorder else lambda _now_ms: None, say=say)
+    if recorder:
+        recorder.bind(run.pipeline)
+    total = sum(Path(p).stat().st_size for p in inputs if Path(p).is_file())
+    began = time.monotonic()
+
+    def progress() -> None:
+        if console.due() and not arguments.quiet:
+            share = run.counts.source_bytes / total if total and not arguments.follow else None
+            pipeline = run.pipeline
+            opened = pipeline.correlator.opened
+            console.progress(share, rate_line(pipeline.events, time.monotonic() - began, pipeline.now_ms, opened))
+
+    ended = run.go(progress)
+    console.done()
+    seconds = time.monotonic() - began
+    facts = summary.of_run(
+        run.pipeline, run.counts.dead_letters, arguments.dead_letters, config.warmup_h, seconds
+    )  # fmt: skip
+    if not arguments.quiet:
+        console.table(facts)
+    if recorder:
+        write_report(arguments.report, title=", ".join(inputs), facts=facts, alerts=recorder.alerts, recorder=recorder)
+    if not ended:
+        kept = f"; the state is in {options.state}: the same command goes on from here" if options.state else ""
+        say(f"stopped{kept}")
+    return 0 if ended else INTERRUPTED
+
+
+def replay(arguments: argparse.Namespace) -> int:
+
+    if arguments.list:
+        for name in list_incidents():
+            print(f"{name:28} {load_incident(name).title}")  # noqa: T201 - the data that was asked for
+        return 0
+
+    config = _config(arguments.config)
+    incident = load_incident(arguments.name)
+    console = Console(sys.stdout)
+    size = {"accounts": arguments.accounts, "days": arguments.days, "seed": arguments.seed}
+    if arguments.write:
+        count = write_jsonl(generate(incident, **size, attack=not arguments.no_attack), arguments.write)
+        console.line(f"{count:,} events written to {arguments.write}")
+        return 0
+    recorder = Recorder() if arguments.report else None
+    shown = _shower(console, recorder)
+    replay = Replay(
+        incident, config, **size, attack=not arguments.no_attack, on_alert=shown,
+        on_tick=recorder.tick if recorder else lambda _now_ms: None,
+    )  # fmt: skip
+    if recorder:
+        recorder.bind(replay.pipeline)
+    pipeline = replay.pipeline
+    console.line(f"{incident.title}: {arguments.accounts:,} customers, {arguments.days:g} days, seed {arguments.seed}")
+    console.line(
+        f"The first {config.warmup_h:g} hours teach; at most {config.alerts_per_day_max:g} alerts a day after."
+    )
+    console.line()
+    began = time.monotonic()
+
+    def progress(share: float) -> None:
+        if console.due():
+            opened = pipeline.correlator.opened
+            console.progress(share, rate_line(pipeline.events, time.monotonic() - began, pipeline.now_ms, opened))
+
+    score = replay.go(progress)
+    console.done()
+    console.line()
+    console.table(summary.of_replay(score, console, pipeline, attack=not arguments.no_attack))
+    if arguments.alerts:
+        with LineSink(arguments.alerts, "alerts") as sink:
+            for told in replay.told:
+                sink.write(encode(told.alert))
+    if recorder:
+        truth = (score.truth.start_ms, score.truth.end_ms) if not arguments.no_attack else None
+        facts = summary.of_replay(score, Console(io.StringIO()), pipeline, attack=not arguments.no_attack)
+        write_report(
+            arguments.report, title=incident.title, facts=facts, alerts=recorder.alerts, recorder=recorder, truth=truth
+        )
+        console.line(f"\n  the report: {arguments.report}")
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+
+    config = _config(arguments.config)
+    console = Console(sys.stdout)
+    pipeline = Pipeline(config, lambda _alert: None)
+    console.line(f"{arguments.config or 'the built-in settings'}: no mistake")
+    console.line()
+    console.table(summary.of_configuration(config, pipeline))
+    if not (config.kafka.topics or config.kafka.topics_pattern):
+        return 0
+    from stream import kafka  # noqa: PLC0415 - what needs no broker starts without its client
+
+    problems = asyncio.run(kafka.check(config.kafka))
+    console.line()
+    for problem in problems or [f"{config.kafka.bootstrap_servers}: brokers and topics are as they should be"]:
+        console.line(f"  {problem}")
+    return 1 if problems else 0
+
+
+def topics(arguments: argparse.Namespace) -> int:
+
+    from stream import kafka  # noqa: PLC0415 - as above
+
+    config = _config(arguments.config)
+    made = asyncio.run(kafka.create_topics(config.kafka))
+    console = Console(sys.stdout)
+    for name in made:
+        console.line(f"created {name}")
+    if not made:
+        console.line("every topic is there")
+    return 0
+
+
+def worker(arguments: argparse.Namespace) -> int:
+
+    from stream.worker import Worker  # noqa: PLC0415 - as above
+
+    config = _config(arguments.config)
+    console = Console(sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+
+    async def work() -> None:
+        await Worker(config, console.line).run()
+
+    asyncio.run(work())
+    return 0
+
+
+def respond(arguments: argparse.Namespace) -> int:
+
+    from stream.respond import Respond  # noqa: PLC0415 - as above
+
+    config = _config(arguments.config)
+    console = Console(sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    for noisy in ("aiokafka", "faust", "mode"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+    async def work() -> None:
+        await Respond(config, console.alert).run()
+
+    asyncio.run(work())
+    return 0
+
+
+def _shower(console: Console | None, recorder: Recorder | None) -> Callable[[Alert], None]:
+    """What is done with an alert beside writing it."""
+
+    def show(alert: Alert) -> None:
+        if console is not None:
+            console.alert(alert)
+        if recorder is not None:
+            recorder.alert(alert)
+
+    return show

@@ -1,0 +1,189 @@
+"""Detect: one partition of the observations goes through a pipeline of its own, which is kept in snapshots.
+
+The state is a function of the partition's log, and stands at some offset of it, which a snapshot names. What lies
+between a snapshot and what was committed is taken in again without a word.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from stream import blocks, signals
+from stream.alerts import severity_of
+from stream.align import Aligner
+from stream.blocks import BadBlock, PackedBlock
+from stream.checkpoint import Snapshot, StateDirectory
+from stream.config import Config, fingerprint
+from stream.errors import TriplineError
+from stream.ingest import Counts, letter
+from stream.pipeline import Pipeline
+from stream.signals import Signal
+from stream.transact import Message
+
+_HELD: Final = "held/"  # of the names of a snapshot's arrays: blocks that wait for their turn
+
+
+class Detect:
+    """The stage of one partition of the observations."""
+
+    def __init__(self, config: Config, partition: int, counts: Counts, say: Callable[[str], None]) -> None:
+        self._config = config
+        self._partition = partition
+        self._counts = counts
+        self._say = say
+        self._signals: list[Signal] = []
+        self._offset = -1  # where the state stands; -1: there is none yet
+        self._saved_offset = -1
+        self._saved_at = time.monotonic()
+        self._directory: StateDirectory | None = None
+        self.snapshot_bytes = 0
+        self.snapshot_s = 0.0
+        self._renew()
+
+    @property
+    def snapshot_age_s(self) -> float:
+        """Seconds since the latest snapshot, or since the stage began."""
+        return time.monotonic() - self._saved_at
+
+    def recover(self, committed: int | None, beginning: int, end: int) -> int:  # noqa: ARG002 - the contract
+        """The freshest state that is not ahead of what was committed: the one in memory, else a snapshot."""
+        wanted = beginning if committed is None else committed
+        if not 0 <= self._offset <= wanted or (committed is None and self._offset > beginning):
+            self._load(wanted, committed)
+        if self._offset < 0:
+            self._begin(committed, beginning)
+        if self._offset < beginning:
+            raise TriplineError(
+                f"{self._topic}: the state stands at offset {self._offset}, but the broker has nothing before "
+                f"{beginning} any more: retention has overtaken it. Raise kafka.observations_retention_h; to learn "
+                f"anew from what is left, remove {self._path}"
+            )
+        return self._offset
+
+    def announced(self, more: bool) -> list[Message]:  # noqa: ARG002 - the contract
+        """Nothing: signals come of observations only."""
+        return []
+
+    def take(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:  # noqa: ARG002 - the contract
+        """Score the records; signals and dead letters."""
+        self._signals.clear()
+        letters: list[Message] = []
+        for record in records:
+            try:
+                sent = blocks.decode(record.value or b"")
+            except BadBlock as why:
+                letters.append(self._letter(record.offset, "bad_block", str(why), record.value or b""))
+                continue
+            for block in self.aligner.add(sent.block, sent.origin, sent.watermark_ms, sent.more):
+                repeated = self.pipeline.take(block)
+                if repeated.any():
+                    letters += self._repeats(block, repeated)
+        self._offset = records[-1].offset + 1
+        if silent:
+            return []
+        self._counts.dead_letters.update(each.reason for each in letters)
+        self._counts.alerts.update((s.status, severity_of(s.score)) for s in self._signals)
+        topic = self._config.kafka.signals
+        return [Message(topic, signals.encode(s), key=s.id.encode()) for s in self._signals] + letters
+
+    def committed(self, offset: int) -> None:
+        """Keep a snapshot when one is due."""
+        if time.monotonic() - self._saved_at >= self._config.snapshot_every_s:
+            self.save(offset)
+
+    def save(self, offset: int) -> None:
+        """Keep a snapshot, if there is anything new; `offset` is what the state stands at, and is committed."""
+        if offset != self._offset or offset == self._saved_offset:
+            return
+        began = time.monotonic()
+        meta, arrays = self.pipeline.save()
+        watermarks, held = self.aligner.save()
+        arrays |= {_HELD + name: array for name, array in held.items()}
+        named = {"offset": offset, "watermarks": watermarks, "pipeline": meta}
+        self.snapshot_bytes = self._opened().save(Snapshot(named, arrays))
+        self._saved_offset, self._saved_at = offset, time.monotonic()
+        self.snapshot_s = self._saved_at - began
+
+    def forget(self) -> None:
+        """The state is ahead of what was committed, or nobody knows: recover from a snapshot."""
+        self._offset = -1
+
+    def close(self) -> None:
+        """Let go of the state directory."""
+        if self._directory is not None:
+            self._directory.close()
+            self._directory = None
+
+    def _load(self, wanted: int, committed: int | None) -> None:
+        """The newest snapshot that is not ahead of `wanted`."""
+        self._offset = -1
+        snapshot, refused = self._opened().load(lambda s: _ahead(s, wanted, committed))
+        for sentence in refused:
+            self._say(sentence)
+        if snapshot is None:
+            return
+        self._renew()
+        held = {n.removeprefix(_HELD): a for n, a in snapshot.arrays.items() if n.startswith(_HELD)}
+        self.aligner.load(snapshot.meta["watermarks"], held)
+        arrays = {n: a for n, a in snapshot.arrays.items() if not n.startswith(_HELD)}
+        self.pipeline.load(snapshot.meta["pipeline"], arrays)
+        self._offset = self._saved_offset = int(snapshot.meta["offset"])
+
+    def _begin(self, committed: int | None, beginning: int) -> None:
+        """Without any state: from the beginning of the log, if the broker still has all of it."""
+        if committed is not None and beginning > 0:
+            raise TriplineError(
+                f"{self._topic}: offset {committed} is committed, but there is no snapshot in {self._path}, and the "
+                f"broker has nothing before {beginning}: what was learned is lost. Put the snapshots back, or reset "
+                f"the offsets of group {self._config.kafka.group}-detect to learn anew"
+            )
+        self._renew()
+        self._offset = beginning
+
+    def _renew(self) -> None:
+        self.aligner = Aligner()
+        self.pipeline = Pipeline(
+            self._config, lambda _alert: None, on_signal=self._signals.append, partition=self._partition
+        )
+
+    def _opened(self) -> StateDirectory:
+        if self._directory is None:
+            Path(self._config.worker.state).mkdir(0o700, parents=True, exist_ok=True)
+            self._directory = StateDirectory(self._path, fingerprint(self._config), exclusive=False)
+        return self._directory
+
+    @property
+    def _path(self) -> Path:
+        return Path(self._config.worker.state) / f"partition-{self._partition}"
+
+    @property
+    def _topic(self) -> str:
+        return f"{self._config.kafka.observations}/{self._partition}"
+
+    def _repeats(self, block: PackedBlock, repeated: Any) -> list[Message]:
+        return [
+            self._letter(
+                int(block.line[i]), "duplicate_id", f"id {block.text['id'][i]!r} came before", b"",
+                block.origins[block.origin[i]],
+            )
+            for i in np.flatnonzero(repeated).tolist()
+        ]  # fmt: skip
+
+    def _letter(self, offset: int, reason: str, detail: str, raw: bytes, origin: str = "") -> Message:
+        return letter(self._config.kafka.dead_letters, origin or f"kafka:{self._topic}", offset, reason, detail, raw)
+
+
+def _ahead(snapshot: Snapshot, wanted: int, committed: int | None) -> str | None:
+    """Why a snapshot is not used, or None."""
+    offset = snapshot.meta.get("offset")
+    if not isinstance(offset, int):
+        return "names no offset"
+    if offset > wanted:
+        reached = "nothing is committed" if committed is None else f"the group's offset is {committed}"
+        return f"stands at offset {offset}, but {reached}: the offsets were reset, or the topic made anew"
+    return None

@@ -1,0 +1,171 @@
+"""Ingest: records of an access topic become observations, split by account, or dead letters.
+
+An account's events go to one partition of the observations, and with them its credentials and most of its addresses.
+What accounts share (an issuer, a network, a page) is seen by each partition as a sample of its traffic, and what the
+partitions find of it is added up where alerts are made.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+import orjson
+
+from stream import blocks
+from stream.blocks import PackedBlock, packed
+from stream.checks import TIME_MS_END
+from stream.config import Config
+from stream.deadletters import RAW_BYTES_MAX
+from stream.decode import Format, decode_batch, detect, format_named
+from stream.events import Rejected
+from stream.keys import I64, U64, hash_key, hash_texts
+from stream.transact import Message
+
+BLOCK_EVENTS: Final = 2_048  # of about 250 bytes: well below what a broker takes as one message
+APPENDED_MIN: Final = 946_684_800_000
+
+
+class Counts(Protocol):
+    """What the stages of a worker count together."""
+
+    dead_letters: Counter[str]  # by reason
+    alerts: Counter[tuple[str, str]]  # by status and severity
+    ingested: int
+    future: int
+
+
+class Ingest:
+    """The stage of one partition of an access topic: a function of its records, but for the format that it was told."""
+
+    def __init__(self, config: Config, topic: str, partition: int, counts: Counts) -> None:
+        self._config = config
+        self._origin = f"kafka:{topic}/{partition}"
+        self._key = hash_key(config.hash_key)
+        self._format: Format | None = None if config.format == "auto" else format_named(config.format)
+        self._counts = counts
+        self.watermark_ms = 0
+        self._behind = False  # the partitions were told that more was waiting
+        self.stage_s: dict[str, float] = {}
+
+    def recover(self, committed: int | None, beginning: int, end: int) -> int:
+        """There is no state: what was committed is where to go on."""
+        if committed is not None:
+            return max(committed, beginning)
+        return beginning if self._config.kafka.start == "earliest" else end
+
+    def announced(self, more: bool) -> list[Message]:
+        """Where there is something to catch up with, a word to every partition: this origin is not there yet."""
+        self._behind = more
+        empty = blocks.encode(blocks.none(self._origin), self.watermark_ms, more)
+        topic, count = self._config.kafka.observations, self._config.kafka.partitions
+        return [Message(topic, empty, partition=number) for number in range(count)] if more else []
+
+    def take(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:  # noqa: ARG002 - the contract
+        """Blocks for the observations, one at least for each partition that must hear how far this is; dead letters."""
+        began = time.perf_counter()
+        good, letters = self._sized(records)
+        if self._format is None:
+            self._format = detect([r.value for r in good])
+        if self._format is None:
+            return letters + [self._letter(r, "unknown_format", "no format recognises it; set `format`") for r in good]
+        offsets = np.array([r.offset for r in good], np.int64)
+        block, rejected = decode_batch(
+            self._format, [r.value for r in good], self._origin, offsets, TIME_MS_END - 1,
+            mixed=self._config.format == "auto",
+        )  # fmt: skip
+        letters += [self._rejected(good[r.index], r) for r in rejected]
+        began = self._spent("decode", began)
+        out = packed(block)
+        self._believe(out, offsets, [r.timestamp for r in good])
+        self._counts.ingested += len(out)
+        messages = self._shuffled(out, more)
+        self._spent("shuffle", began)
+        return messages + letters
+
+    def committed(self, offset: int) -> None:
+        """Nothing to keep."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _sized(self, records: Sequence[Any]) -> tuple[list[Any], list[Message]]:
+        limit = self._config.record_bytes_max
+        good = [r for r in records if r.value and len(r.value) <= limit]
+        if len(good) == len(records):
+            return good, []
+        letters = []
+        for record in records:
+            if not record.value:
+                letters.append(self._letter(record, "empty_record", "a record without a value"))
+            elif len(record.value) > limit:
+                detail = f"{len(record.value)} bytes, the limit is {limit}; raise record_bytes_max if it is a record"
+                letters.append(self._letter(record, "record_too_long", detail))
+        return good, letters
+
+    def _believe(self, block: PackedBlock, offsets: Any, appended: list[int]) -> None:
+        """A time far behind its own append is not believed: the event is scored at its arrival, not learned from."""
+        now = np.array([t if t >= APPENDED_MIN else int(time.time() * 1000) for t in appended], np.int64)
+        arrival = now[np.searchsorted(offsets, block.line)] if len(block) else now[:0]
+        future = block.time > arrival + int(self._config.future_max_s * 1000)
+        if future.any():
+            block.time = np.where(future, arrival, block.time)
+            block.trusted = np.where(future, 0, block.trusted).astype(np.int8)
+            self._counts.future += int(future.sum())
+
+    def _shuffled(self, block: PackedBlock, more: bool) -> list[Message]:
+        """The block in parts, each to its partition; an empty one where it matters that all hear how far this is.
+
+        Of several parts for a partition only the last may say so: what it speaks of has arrived with it.
+        """
+        before = self.watermark_ms
+        if len(block):
+            self.watermark_ms = max(before, int(block.time.max()))
+        tell_all = more or self._behind
+        self._behind = more
+        topic = self._config.kafka.observations
+        messages = []
+        for number, places in enumerate(self._split(block)):
+            starts = range(0, len(places), BLOCK_EVENTS) or range(tell_all)
+            for start in starts:
+                part = block.take(places[start : start + BLOCK_EVENTS])
+                last = start == starts[-1]
+                told = (self.watermark_ms, more) if last else (before, True)
+                messages.append(Message(topic, blocks.encode(part, *told), partition=number))
+        return messages
+
+    def _split(self, block: PackedBlock) -> list[I64]:
+        """The places of each partition's events, in their order."""
+        account, count = block.text["account"], self._config.kafka.partitions
+        hashes: U64 = np.empty(len(block), np.uint64)
+        hash_texts(account.buffer, account.offsets, self._key, hashes)
+        owner = (hashes >> np.uint64(32)) % np.uint64(count)
+        order = np.argsort(owner, kind="stable")
+        return np.split(order, np.searchsorted(owner[order], np.arange(1, count, dtype=np.uint64)))
+
+    def _rejected(self, record: Any, why: Rejected) -> Message:
+        return self._letter(record, why.reason, why.detail)
+
+    def _letter(self, record: Any, reason: str, detail: str) -> Message:
+        self._counts.dead_letters[reason] += 1
+        return letter(self._config.kafka.dead_letters, self._origin, record.offset, reason, detail, record.value or b"")
+
+    def _spent(self, stage: str, began: float) -> float:
+        now = time.perf_counter()
+        self.stage_s[stage] = self.stage_s.get(stage, 0.0) + now - began
+        return now
+
+
+def letter(topic: str, origin: str, offset: int, reason: str, detail: str, raw: bytes) -> Message:
+    """A dead letter as a message: where the record was, why it is not used, and how it begins."""
+    head = raw[:RAW_BYTES_MAX]
+    try:
+        shown = {"raw": head.decode()}
+    except UnicodeDecodeError:
+        shown = {"raw_base64": base64.b64encode(head).decode()}
+    fields = {"origin": origin, "offset": offset, "reason": reason, "detail": detail, "raw_bytes": len(raw)}
+    return Message(topic, orjson.dumps(fields | shown), key=f"{origin}:{offset}".encode(), reason=reason)

@@ -1,0 +1,215 @@
+"""The broker's side of things: connection settings from the configuration, topics, and what `tripline check` asks.
+
+Secrets come from files or variables and are never part of a message. A listener without TLS that is not on this host
+is refused unless the configuration names it as allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
+
+from stream.config import Kafka
+from stream.errors import TriplineError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CONNECT_S: Final = 10.0
+MESSAGE_BYTES_MAX: Final = 900_000  # a broker's default limit is 1 MiB, its own framing included
+SECRET_BYTES_MAX: Final = 16_384
+
+
+class _TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+    """OAUTHBEARER: a token that something else renews in a file; read anew at every connection."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def token(self) -> str:
+        """The token as it stands in the file now."""
+        return secret(self._path)
+
+
+def secret(path: Path) -> str:
+    """The one line in a secret's file; UsageError where it cannot be had or everybody may read it."""
+    try:
+        mode = path.stat().st_mode
+        if mode & 0o004:
+            raise UsageError(f"{path}: everybody on this host may read this secret; chmod o-r it")
+        text = path.read_bytes()[:SECRET_BYTES_MAX].decode().strip()
+    except OSError as why:
+        raise UsageError(f"{path}: the secret cannot be read ({why.strerror})") from why
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not a text") from None
+    if not text:
+        raise UsageError(f"{path}: empty; a secret is expected in it")
+    return text
+
+
+def connection(kafka: Kafka) -> dict[str, Any]:
+    """What every aiokafka client is given; UsageError where the settings cannot be used."""
+    settings: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap_servers, "security_protocol": kafka.security_protocol,
+        "client_id": kafka.group,
+    }  # fmt: skip
+    if kafka.security_protocol in ("PLAINTEXT", "SASL_PLAINTEXT") and not kafka.plaintext_allowed:
+        far = [server for server in kafka.bootstrap_servers.split(",") if not _loopback(server)]
+        if far:
+            raise UsageError(
+                f"kafka.security_protocol = {kafka.security_protocol!r} would send events in the clear to {far[0]}; "
+                "use SSL or SASL_SSL, or allow it by name with kafka.plaintext_allowed = true"
+            )
+    if kafka.security_protocol in ("SSL", "SASL_SSL"):
+        settings["ssl_context"] = _tls(kafka)
+    if kafka.security_protocol.startswith("SASL"):
+        settings["sasl_mechanism"] = kafka.sasl_mechanism
+        if kafka.sasl_mechanism == "OAUTHBEARER":
+            settings["sasl_oauth_token_provider"] = _TokenFile(_named(kafka.sasl_token_file, "sasl_token_file"))
+        else:
+            settings["sasl_plain_username"] = kafka.sasl_username
+            settings["sasl_plain_password"] = secret(_named(kafka.sasl_password_file, "sasl_password_file"))
+    return settings
+
+
+def _named(path: str, field: str) -> Path:
+    if not path:
+        raise UsageError(f"kafka.{field}: empty; this mechanism needs a file there")
+    return Path(path)
+
+
+def _loopback(server: str) -> bool:
+    host = server.strip().rpartition(":")[0].strip("[]") or server.strip()
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _tls(kafka: Kafka) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=kafka.ssl_ca_file or None)
+        if kafka.ssl_cert_file:
+            context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file or None)
+    except (OSError, ssl.SSLError) as why:
+        raise UsageError(f"kafka.ssl_*: the certificates cannot be used: {why}") from why
+    return context
+
+
+def consumer(kafka: Kafka, group: str, instance: str = "", **more: Any) -> AIOKafkaConsumer:
+    """A consumer of committed records that commits nothing by itself and never resets an offset by itself."""
+    settings = connection(kafka) | {
+        "group_id": group, "group_instance_id": f"{instance}-{group}" if instance else None,
+        "enable_auto_commit": False, "auto_offset_reset": "none", "isolation_level": "read_committed",
+        "fetch_max_wait_ms": 100,
+        "max_partition_fetch_bytes": kafka.fetch_bytes_max, "fetch_max_bytes": 16 * kafka.fetch_bytes_max,
+        "session_timeout_ms": int(kafka.session_timeout_s * 1000),
+        "heartbeat_interval_ms": int(kafka.session_timeout_s * 1000 / 5), "metadata_max_age_ms": 30_000,
+    }  # fmt: skip
+    return AIOKafkaConsumer(**(settings | more))
+
+
+def producer(kafka: Kafka, transactional_id: str, **more: Any) -> AIOKafkaProducer:
+    """A transactional producer; starting it fences whoever held the id before."""
+    settings = connection(kafka) | {
+        "transactional_id": transactional_id, "transaction_timeout_ms": int(kafka.transaction_timeout_s * 1000),
+        "compression_type": "lz4", "max_request_size": 2 * MESSAGE_BYTES_MAX, "max_batch_size": MESSAGE_BYTES_MAX,
+        "linger_ms": 0, "request_timeout_ms": 15_000,
+    }  # fmt: skip
+    return AIOKafkaProducer(**(settings | more))
+
+
+@asynccontextmanager
+async def admin(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An admin client; TriplineError where no broker answers."""
+    client = AIOKafkaAdminClient(**connection(kafka))
+    try:
+        await asyncio.wait_for(client.start(), CONNECT_S)
+    except (KafkaError, OSError, TimeoutError) as why:
+        await client.close()
+        raise TriplineError(unreachable(kafka, why)) from why
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def unreachable(kafka: Kafka, why: BaseException) -> str:
+    """What to say where no broker answers."""
+    reason = "no broker answers" if isinstance(why, KafkaConnectionError | TimeoutError) else f"{type(why).__name__}"
+    return (
+        f"kafka.bootstrap_servers = {kafka.bootstrap_servers!r}: {reason} over {kafka.security_protocol}; see that the "
+        "address is right, the port open, and the certificates and the password are those of the broker"
+    )
+
+
+def own_topics(kafka: Kafka) -> dict[str, tuple[int, dict[str, str]]]:
+    """The topics that Tripline writes: partitions and settings of each."""
+    forever = {"cleanup.policy": "compact"}
+    days = {"retention.ms": str(int(kafka.observations_retention_h * 3_600_000))}
+    return {
+        kafka.observations: (kafka.partitions, days),
+        kafka.signals: (1, {"retention.ms": "604800000"}),
+        kafka.alerts: (1, forever),
+        kafka.feedback: (1, {"retention.ms": "-1"}),
+        kafka.dead_letters: (1, {"retention.ms": "1209600000"}),
+    }
+
+
+async def create_topics(kafka: Kafka) -> list[str]:
+    """Create what is missing; the names of what was created. TriplineError where the broker refuses."""
+    async with admin(kafka) as client:
+        there = set(await client.list_topics())
+        made = []
+        for name, (partitions, settings) in own_topics(kafka).items():
+            if name in there:
+                continue
+            topic = NewTopic(name, partitions, kafka.replication, topic_configs=settings)
+            try:
+                answer = await client.create_topics([topic])
+            except TopicAlreadyExistsError:
+                continue
+            except KafkaError as why:
+                raise TriplineError(f"topic {name} cannot be created: {type(why).__name__}: {why}") from why
+            errors = [error for error in answer.topic_errors if error[1] not in (0, 36)]
+            if errors:
+                raise TriplineError(f"topic {name} cannot be created: {errors[0][2] or errors[0][1]}")
+            made.append(name)
+        return made
+
+
+async def check(kafka: Kafka) -> list[str]:
+    """What is wrong with the brokers and topics, each with the command that mends it; [] where all is well."""
+    async with admin(kafka) as client:
+        described = await client.describe_topics()
+    there = {topic["topic"]: len(topic["partitions"]) for topic in described}
+    problems = [
+        f"topic {name} is missing: kafka.topics expects access events there"
+        for name in kafka.topics
+        if name not in there
+    ]
+    for name, (partitions, _) in own_topics(kafka).items():
+        if name not in there:
+            problems.append(f"topic {name} is missing: `tripline topics --config FILE` creates it")
+        elif name == kafka.observations and there[name] != partitions:
+            problems.append(
+                f"topic {name} has {there[name]} partitions, kafka.partitions says {partitions}: set it to "
+                f"{there[name]}; the number cannot be changed while there is state"
+            )
+    return problems
+
+
+async def beginning(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """The first offset that the broker still has of each partition."""
+    offsets: dict[TopicPartition, int] = await consumer.beginning_offsets(list(partitions))
+    return offsets

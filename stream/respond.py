@@ -1,0 +1,172 @@
+"""`tripline respond`: the alert plane. Signals are merged into incidents, and what is worth telling goes to the alerts.
+
+Faust keeps the incidents in a table whose changelog is a topic, so another process goes on where one was cut. Signals
+are taken one at a time, in this order:
+
+    1. the merger takes the signal in and says what is worth telling
+    2. the alert is written, and its writing waited for
+    3. the incident as it stands now is written to the table, and that waited for
+    4. only then is the signal acknowledged
+
+A process that is cut between 2 and 4 tells the same revision of the same alert again: it is repeated and never lost,
+and subscribers tell a repeat by id and revision. Faust acknowledges what an agent raised on, so nothing may be raised:
+what cannot be read is a dead letter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import faust
+import msgspec
+
+from detectors import catalog
+from detectors.base import Detector
+from stream import kafka, metrics, signals
+from stream.alerts import Alert, alert_of, encode
+from stream.config import Config
+from stream.ingest import letter
+from stream.merge import Group, Merger
+from stream.signals import Signal
+
+log = logging.getLogger("tripline")
+
+TABLE: Final = "incidents"
+BUDGET_KEY: Final = "budget"  # beside the incidents' ids, which all begin with "tl-"
+
+
+class Respond:
+    """One process of the alert plane; of several, one works and the others stand by."""
+
+    def __init__(self, config: Config, on_alert: Callable[[Alert], None] = lambda _alert: None) -> None:
+        self.config = config
+        self.alerts: Counter[tuple[str, str]] = Counter()
+        self.dead_letters: Counter[str] = Counter()
+        self.signals = 0
+        self.stopping = asyncio.Event()
+        self.merger = Merger(config)
+        self.app = _app(config)
+        self.app.on_partitions_revoked.connect(self._revoked)
+        self._restored = False
+        self._on_alert = on_alert
+        self._detectors: dict[str, Detector] = {d: _words(config, d) for d in catalog.detector_ids()}
+        raw = {"key_serializer": "raw", "value_serializer": "raw", "key_type": bytes, "value_type": bytes}
+        self._out = self.app.topic(config.kafka.alerts, **raw)
+        self._dead = self.app.topic(config.kafka.dead_letters, **raw)
+        self._table: Any = self.app.Table(TABLE, partitions=1, key_type=bytes, value_type=bytes)
+        self.app.agent(self.app.topic(config.kafka.signals, **raw), concurrency=1, name="respond")(self._agent)
+
+    async def run(self) -> None:
+        """Work until SIGTERM or Ctrl-C; TriplineError where no broker answers."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        async with kafka.admin(self.config.kafka):
+            pass  # Faust would try for ever, and say little
+        stop = self._served()
+        try:
+            await self.app.start()
+            await self.stopping.wait()
+        finally:
+            await self.app.stop()
+            stop()
+
+    async def _agent(self, stream: Any) -> AsyncIterator[None]:
+        async for event in stream.events():  # none comes before the table has been read back
+            if not self._restored:
+                self._restore()
+            await self._take(event.value, event.message.offset)
+            yield
+
+    async def _revoked(self, _app: Any, revoked: Any, **_more: Any) -> None:
+        """The signals may be another's for a while, and the table with them."""
+        del revoked
+        self._restored = False
+
+    def _restore(self) -> None:
+        """Know again what the table holds."""
+        self.merger = Merger(self.config)
+        for key, value in sorted(self._table.items()):
+            if key == BUDGET_KEY.encode():
+                self.merger.budget.spent = msgspec.json.decode(value, type=type(self.merger.budget.spent))
+            else:
+                self.merger.put(msgspec.json.decode(value, type=Group))
+        self._restored = True
+
+    async def _take(self, message: bytes, offset: int) -> None:
+        try:
+            given = signals.decode(message)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
+            await self._dead_letter(message, offset, str(why))
+            return
+        self.signals += 1
+        group, told = self.merger.take(given)
+        if told is not None:
+            await self._tell(told)
+        self._table[group.id.encode()] = msgspec.json.encode(group)
+        # Faust acknowledges the signal whether or not the changelog has the incident. Its records go in order, so once
+        # the last one is known to have arrived, all have.
+        spent = msgspec.json.encode(self.merger.budget.spent)
+        await self._table.send_changelog(0, BUDGET_KEY.encode(), spent)
+
+    async def _tell(self, told: Signal) -> None:
+        alert = alert_of(told, self._detectors, self.config.runbook_url)
+        await (await self._out.send(key=alert.id.encode(), value=encode(alert).rstrip()))
+        self.alerts[alert.status, alert.severity] += 1
+        self._on_alert(alert)
+
+    async def _dead_letter(self, message: bytes, offset: int, detail: str) -> None:
+        topic = self.config.kafka
+        made = letter(topic.dead_letters, f"kafka:{topic.signals}/0", offset, "bad_signal", detail, message)
+        await (await self._dead.send(key=made.key, value=made.value))
+        self.dead_letters["bad_signal"] += 1
+
+    def _served(self) -> Callable[[], None]:
+        worker = self.config.worker
+        if worker.metrics_port == 0:
+            return lambda: None
+        return metrics.serve(
+            metrics.respond_registry(self), worker.metrics_port, worker.metrics_address,
+            setting="worker.metrics_port", health={"/livez": lambda: "", "/readyz": self._ready},
+        )  # fmt: skip
+
+    def _ready(self) -> str:
+        return "" if self.app.started else "starting"
+
+
+def _words(config: Config, detector_id: str) -> Detector:
+    """A detector for its words and techniques; it scores nothing here."""
+    made: Detector = catalog.make(
+        detector_id, offset_bits=0.0, join_grace_s=config.join_grace_s, session_lifetime_h=config.session_lifetime_h
+    )
+    return made
+
+
+def _app(config: Config) -> Any:
+    settings = config.kafka
+    servers = [f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")]
+    return faust.App(
+        f"{settings.group}-respond", broker=servers, broker_credentials=_credentials(config), store="memory://",
+        web_enabled=False, autodiscover=False, topic_partitions=1, topic_replication_factor=settings.replication,
+        topic_allow_declare=True, consumer_auto_offset_reset="earliest", stream_wait_empty=False,
+        broker_session_timeout=settings.session_timeout_s, broker_heartbeat_interval=settings.session_timeout_s / 5,
+        broker_commit_every=100, broker_commit_interval=1.0, producer_acks=-1, loghandlers=[],
+    )  # fmt: skip
+
+
+def _credentials(config: Config) -> Any:
+    given = kafka.connection(config.kafka)
+    context = given.get("ssl_context")
+    if config.kafka.security_protocol.startswith("SASL"):
+        if config.kafka.sasl_mechanism == "OAUTHBEARER":
+            return faust.OAuthCredentials(oauth_cb=given["sasl_oauth_token_provider"], ssl_context=context)
+        return faust.SASLCredentials(
+            username=given["sasl_plain_username"], password=given["sasl_plain_password"],
+            mechanism=config.kafka.sasl_mechanism, ssl_context=context,
+        )  # fmt: skip
+    return faust.SSLCredentials(context) if context is not None else None

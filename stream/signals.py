@@ -1,0 +1,97 @@
+"""The signal: an incident as one partition of the events has it, as values that can be added up across partitions.
+
+Counts add, the sketches of subjects and addresses merge, evidence on one entity joins. A run over files is one
+partition, and its signals are its alerts; a cluster's are merged by `stream.merge` before anybody is told.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from detectors.fusion import Entity, Evidence
+
+SCHEMA: Final = "tripline.signal/1"
+SKETCH: Final = 1024  # smallest hashes kept to count distinct ones: exact below, within 3 % beyond
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where in the input the events are: first and last line, or offset, of an origin."""
+
+    origin: str
+    first: int
+    last: int
+
+
+class Related(msgspec.Struct, frozen=True):
+    """An entity that the events have in common, and in how many of them it was seen."""
+
+    kind: str
+    value: str
+    count: int
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """One revision of one partition's incident. Times are epoch ms; `told` is the stream time of the telling.
+
+    subjects, sources: the SKETCH smallest keyed hashes of the distinct ones. score: as `detectors.fusion` has it.
+    """
+
+    schema: str
+    id: str
+    partition: int
+    revision: int
+    status: str  # open, update, closed
+    kind: str
+    value: str
+    score: float
+    crossed: int
+    start: int
+    last: int
+    told: int
+    records: float
+    bytes: float
+    subjects: list[int]
+    sources: list[int]
+    members: list[Evidence]
+    related: list[Related]
+    places: list[Place]
+
+    @property
+    def entity(self) -> Entity:
+        """The entity that it is about."""
+        return self.kind, self.value
+
+
+_decoder = msgspec.json.Decoder(Signal)
+
+
+def encode(signal: Signal) -> bytes:
+    """One JSON message."""
+    return msgspec.json.encode(signal)
+
+
+def decode(message: bytes) -> Signal:
+    """The signal in a message; msgspec.DecodeError where it is none."""
+    return _decoder.decode(message)
+
+
+def smallest(known: list[int], hashes: npt.NDArray[Any]) -> list[int]:
+    """The SKETCH smallest of the distinct hashes so far, absent ones (0) left out (Bar-Yossef et al., 2002)."""
+    merged = np.unique(np.concatenate([np.array(known, np.uint64), hashes[hashes != 0].astype(np.uint64)]))
+    kept: list[int] = merged[:SKETCH].tolist()
+    return kept
+
+
+def distinct(sketch: list[int]) -> int:
+    """How many distinct hashes there were.
+
+    >>> distinct([3, 17, 90])
+    3
+    """
+    if len(sketch) < SKETCH:
+        return len(sketch)
+    return round((SKETCH - 1) * 2.0**64 / sketch[-1])

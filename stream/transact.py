@@ -1,0 +1,201 @@
+"""A lane: one input partition read, transformed and written, exactly once.
+
+For each batch, in this order:
+
+    1. the stage takes the records in (its state moves on) and gives the messages to write
+    2. a transaction begins; the messages are sent in it
+    3. the offset behind the batch is sent in the same transaction, for the group that reads
+    4. the transaction is committed: messages and offset become true together, or not at all
+    5. only then may the stage keep a snapshot, which names that offset
+
+Each lane has a transactional id of its own, made of the group and the partition: whoever opens the lane next fences
+whoever had it before, and a fenced lane stays closed until the partition is assigned to this worker again. Whatever
+fails, the remedy is the same: the producer is started anew, which ends the transaction that hangs; what was committed
+is read back from the broker; the stage recovers to just there. So a commit whose outcome nobody knows is no case of
+its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+
+from stream.errors import TriplineError
+
+log = logging.getLogger("tripline")
+
+COMMIT_S: Final = 30.0  # how long an answer to a commit is waited for
+RETRY_S: Final = (0.1, 0.5, 2.0, 5.0)
+RETRIES_MAX: Final = 60
+# What aiokafka raises when a broker fails it: its own errors, the socket's, and assertions about states that it did not
+# think possible. The remedy is one: a new producer, and what the broker says was committed.
+FAILURES: Final = (KafkaError, OSError, AssertionError, IllegalOperation)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a stage wants written: to a topic, and there to a partition or wherever the key falls."""
+
+    topic: str
+    value: bytes
+    key: bytes | None = None
+    partition: int | None = None
+    reason: str = ""  # of a dead letter
+
+
+class Stage(Protocol):
+    """What a lane does. `take` and `recover` run in a thread of their own, never two at a time."""
+
+    def recover(self, committed: int | None, beginning: int, end: int) -> int:
+        """Become the state at some offset not behind `committed`, and say from which offset to read on.
+
+        committed: None where the group never committed. beginning, end: offsets that the broker has.
+        """
+        ...
+
+    def announced(self, more: bool) -> list[Message]:
+        """What is to be written before anything is taken in; more: there is something to read."""
+        ...
+
+    def take(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:
+        """Take records in; what is to be written, which nobody looks at when `silent`. more: others wait behind."""
+        ...
+
+    def committed(self, offset: int) -> None:
+        """Everything before this offset is committed."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held."""
+        ...
+
+
+class Fenced(Exception):  # noqa: N818 - it is no error: the partition is another's now
+    """Another worker has opened this lane."""
+
+
+class Lane:
+    """One partition of one group, from assignment to revocation.
+
+    Public for metrics: `position` (next offset to take in), `committed` (offset of the group), `progress_at` (monotonic
+    seconds of the last commit), `append_ms` (append time of the newest record taken in).
+    """
+
+    def __init__(
+        self, consumer: AIOKafkaConsumer, partition: TopicPartition, group: str, stage: Stage,
+        make_producer: Callable[[str], AIOKafkaProducer],
+    ) -> None:  # fmt: skip
+        self.partition = partition
+        self.stage = stage
+        self.position = 0
+        self.committed = 0
+        self.append_ms = 0
+        self.taken = 0
+        self.progress_at = time.monotonic()
+        self.recovery_s = 0.0
+        self._consumer = consumer
+        self._group = group
+        self._make_producer = make_producer
+        self._producer: AIOKafkaProducer | None = None
+
+    @property
+    def transactional_id(self) -> str:
+        """Of this group and partition, whoever works on it."""
+        return f"{self._group}-{self.partition.topic}-{self.partition.partition}"
+
+    async def open(self) -> None:
+        """Fence whoever was here before, recover the stage, and read on from where it stands."""
+        began = time.monotonic()
+        await self._stop_producer()
+        self._producer = self._make_producer(self.transactional_id)
+        await self._producer.start()  # ends any transaction of this id: what is committed now stays so
+        committed = await self._consumer.committed(self.partition)
+        beginning = (await self._consumer.beginning_offsets([self.partition]))[self.partition]
+        end = (await self._consumer.end_offsets([self.partition]))[self.partition]
+        self.position = await asyncio.to_thread(self.stage.recover, committed, beginning, end)
+        self.committed = self.position if committed is None else committed
+        if messages := self.stage.announced(end > self.position):
+            await self._commit(messages, None)
+        self._consumer.seek(self.partition, self.position)
+        self.recovery_s = time.monotonic() - began
+        self.progress_at = time.monotonic()
+
+    async def take(self, records: Sequence[Any]) -> None:
+        """Take a batch in and commit it; Fenced where the lane is another's, one of FAILURES where it must reopen."""
+        fresh = [r for r in records if r.offset >= self.position]
+        replayed = [r for r in fresh if r.offset < self.committed]
+        if replayed:
+            await asyncio.to_thread(self.stage.take, replayed, True, True)
+            self.position = replayed[-1].offset + 1
+        live = fresh[len(replayed) :]
+        if live:
+            more = (self._consumer.highwater(self.partition) or 0) > live[-1].offset + 1
+            messages = await asyncio.to_thread(self.stage.take, live, False, more)
+            self.position = live[-1].offset + 1
+            await self._commit(messages, self.position)
+            self.committed = self.position
+            self.append_ms = max(self.append_ms, live[-1].timestamp)
+            await asyncio.to_thread(self.stage.committed, self.committed)
+        self.taken += len(fresh)
+        self.progress_at = time.monotonic()
+
+    async def _commit(self, messages: Sequence[Message], offset: int | None) -> None:
+        producer = self._producer
+        if producer is None:
+            raise Fenced
+        try:
+            await asyncio.wait_for(self._transaction(producer, messages, offset), COMMIT_S)
+        except ProducerFenced as why:
+            await self._stop_producer()
+            raise Fenced from why
+        except TimeoutError as why:
+            raise KafkaError(f"no answer to a transaction within {COMMIT_S:g} s") from why
+
+    async def _transaction(self, producer: AIOKafkaProducer, messages: Sequence[Message], offset: int | None) -> None:
+        await producer.begin_transaction()
+        sent = [await producer.send(m.topic, m.value, key=m.key, partition=m.partition) for m in messages]
+        if offset is not None:
+            sent.append(producer.send_offsets_to_transaction({self.partition: offset}, self._group))
+        await asyncio.gather(*sent)
+        await producer.commit_transaction()
+
+    async def close(self) -> None:
+        """Stop writing; the stage keeps its state until it is closed itself."""
+        await self._stop_producer()
+
+    async def _stop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await quietly(producer.stop)
+
+
+async def quietly(stop: Callable[[], Awaitable[None]]) -> None:
+    """Stop something that may be past stopping; what it says is logged."""
+    try:
+        await asyncio.wait_for(stop(), 5.0)
+    except (*FAILURES, TimeoutError) as why:
+        log.info("stopping: %s", type(why).__name__)
+
+
+async def retried(what: str, act: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> bool:
+    """Do something that a broker may not be ready for; False where it was fenced or the worker is stopping."""
+    for attempt in range(RETRIES_MAX):
+        try:
+            await act()
+        except (Fenced, ProducerFenced):
+            return False
+        except FAILURES as why:
+            if stopping.is_set():
+                return False
+            log.warning("%s: %s; trying again", what, type(why).__name__)
+            await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        else:
+            return True
+    raise TriplineError(f"{what}: no success in {RETRIES_MAX} attempts; see that the brokers are well")

@@ -1,0 +1,217 @@
+"""A deployment for a test: topics of its own, worker processes that can be killed, and what came of it, read back."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from stream import kafka, signals
+from stream.checkpoint import StateDirectory
+from stream.config import Config, Kafka, fingerprint
+from stream.config import Worker as WorkerSettings
+from stream.detect import Detect
+from stream.signals import Signal
+from tests.streams import raw
+
+TRIPLINE = str(Path(sys.executable).with_name("tripline"))
+READY_S = 60.0
+_numbers = count(1)
+
+
+@dataclass
+class Counts:
+    """As a worker counts."""
+
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    alerts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    ingested: int = 0
+    future: int = 0
+
+
+class Deployment:
+    """Topics named after a number of its own, a configuration in a file, and the processes that were started."""
+
+    def __init__(self, bootstrap: str, folder: Path, settings: Config, partitions: int = 2, inputs: int = 3) -> None:
+        name = f"t{next(_numbers)}"
+        self.folder = folder
+        self.access = f"{name}.access"
+        self.inputs = inputs
+        self.config = msgspec.structs.replace(
+            settings,
+            kafka=Kafka(
+                bootstrap_servers=bootstrap, topics=(self.access,), group=name, partitions=partitions, replication=1,
+                observations=f"{name}.observations", signals=f"{name}.signals", alerts=f"{name}.alerts",
+                feedback=f"{name}.feedback", dead_letters=f"{name}.dead-letters", session_timeout_s=6.0,
+                fetch_bytes_max=65_536,
+            ),
+            worker=WorkerSettings(state=str(folder / "state"), metrics_port=0),
+        )  # fmt: skip
+        self.processes: list[subprocess.Popen[bytes]] = []
+        asyncio.run(self._create())
+
+    async def _create(self) -> None:
+        await kafka.create_topics(self.config.kafka)
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.config.kafka.bootstrap_servers)
+        await admin.start()
+        await admin.create_topics([NewTopic(self.access, self.inputs, 1)])
+        await admin.close()
+
+    def produce(self, records: Sequence[bytes], run: int = 50) -> None:
+        """Write the records in runs that go round the partitions."""
+        asyncio.run(self._produce(records, run))
+
+    async def _produce(self, records: Sequence[bytes], run: int) -> None:
+        async with AIOKafkaProducer(
+            bootstrap_servers=self.config.kafka.bootstrap_servers, linger_ms=5, compression_type="lz4"
+        ) as producer:
+            for i, record in enumerate(records):
+                await producer.send(self.access, record, partition=i // run % self.inputs)
+
+    def start(self, command: str = "worker", **changes: Any) -> subprocess.Popen[bytes]:
+        """Start a process; `changes` are of [kafka] and [worker]."""
+        path = self.folder / f"{command}-{len(self.processes)}.toml"
+        config = msgspec.to_builtins(self.config)
+        for table in ("kafka", "worker"):
+            config[table] |= {name: value for name, value in changes.items() if name in config[table]}
+        path.write_text(_toml(config))
+        log = (self.folder / f"{command}-{len(self.processes)}.log").open("wb")
+        with log:
+            process = subprocess.Popen([TRIPLINE, command, "--config", str(path)], stderr=log, stdout=log)
+        self.processes.append(process)
+        return process
+
+    def log(self) -> str:
+        """What the processes said."""
+        return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
+
+    def close(self) -> None:
+        """End what still runs."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.wait()
+
+    def wait_until_left(self, records: int) -> None:
+        """Wait until no more than so many access records are left; a deployment without a process is an error."""
+        asyncio.run(self._wait(lambda: self._behind("ingest", self.access, self.inputs), records))
+
+    def wait_until_done(self) -> None:
+        """Wait until every record was ingested and every observation scored."""
+        self.wait_until_left(0)
+        observed = self.config.kafka.observations, self.config.kafka.partitions
+        asyncio.run(self._wait(lambda: self._behind("detect", *observed), 0))
+
+    async def _wait(self, left: Callable[[], Awaitable[int]], most: int) -> None:
+        deadline = time.monotonic() + READY_S
+        while await left() > most:
+            assert any(p.poll() is None for p in self.processes), self.log()[-4000:]
+            assert time.monotonic() < deadline, self.log()[-4000:]
+
+    async def _behind(self, group: str, topic: str, partitions: int) -> int:
+        """How far a group is behind the last record that it could read."""
+        name = f"{self.config.kafka.group}-{group}"
+        wanted = [TopicPartition(topic, n) for n in range(partitions)]
+        reader = AIOKafkaConsumer(
+            bootstrap_servers=self.config.kafka.bootstrap_servers, group_id=name, enable_auto_commit=False,
+            isolation_level="read_committed",
+        )  # fmt: skip
+        await reader.start()
+        try:
+            reader.assign(wanted)
+            ends = await reader.end_offsets(wanted)
+            left = 0
+            for partition, end in ends.items():
+                at = await reader.committed(partition) or 0
+                reader.seek(partition, at)
+                left += max(end - at, 0)
+            if 0 < left <= 4 * len(wanted) and not await reader.getmany(timeout_ms=300):
+                return 0  # only the markers of transactions are left
+            return left
+        finally:
+            await reader.stop()
+
+    def read(self, topic: str) -> list[Any]:
+        """Every committed record of a topic, partition by partition."""
+        return asyncio.run(self._read(topic))
+
+    async def _read(self, topic: str) -> list[Any]:
+        reader = AIOKafkaConsumer(
+            bootstrap_servers=self.config.kafka.bootstrap_servers, isolation_level="read_committed",
+            auto_offset_reset="earliest", enable_auto_commit=False,
+        )  # fmt: skip
+        await reader.start()
+        try:
+            count = {self.access: self.inputs, self.config.kafka.observations: self.config.kafka.partitions}.get(
+                topic, 1
+            )
+            partitions = [TopicPartition(topic, n) for n in range(count)]
+            reader.assign(partitions)
+            ends = await reader.end_offsets(partitions)
+            found: dict[TopicPartition, list[Any]] = {partition: [] for partition in partitions}
+            for partition in partitions:
+                while await reader.position(partition) < ends[partition]:
+                    for records in (await reader.getmany(partition, timeout_ms=200)).values():
+                        found[partition] += records
+            return [record for partition in partitions for record in found[partition]]
+        finally:
+            await reader.stop()
+
+    def signals(self) -> list[Signal]:
+        """Every signal that was committed."""
+        return [signals.decode(record.value) for record in self.read(self.config.kafka.signals)]
+
+    def scored(self) -> tuple[list[Signal], dict[int, Any]]:
+        """What an uninterrupted run over the same observations gives: its signals, and the state of each partition."""
+        found: list[Signal] = []
+        states: dict[int, Any] = {}
+        observations = self.read(self.config.kafka.observations)
+        config = msgspec.structs.replace(
+            self.config, worker=WorkerSettings(state=str(self.folder / "reference"), metrics_port=0)
+        )
+        for number in range(self.config.kafka.partitions):
+            stage = Detect(config, number, Counts(), lambda _message: None)
+            stage.recover(None, 0, 0)
+            mine = [record for record in observations if record.partition == number]
+            if mine:
+                messages = stage.take(mine, silent=False, more=False)
+                found += [signals.decode(m.value) for m in messages if m.topic == config.kafka.signals]
+                stage.save(mine[-1].offset + 1)
+            stage.close()
+            states[number] = self.state(number, config)
+        return found, states
+
+    def state(self, number: int, config: Config | None = None) -> Any:
+        """The newest snapshot of a partition, comparable bit for bit; of the deployment's own unless told otherwise."""
+        config = config or self.config
+        path = Path(config.worker.state) / f"partition-{number}"
+        if not path.exists():
+            return None
+        with StateDirectory(path, fingerprint(config)) as directory:
+            snapshot, refused = directory.load()
+        assert snapshot is not None
+        assert refused == []
+        return snapshot.meta, {name: raw(array) for name, array in snapshot.arrays.items()}
+
+
+def _toml(values: dict[str, Any]) -> str:
+    plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    lines = [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in plain.items()]
+    for name, table in values.items():
+        if isinstance(table, dict):
+            lines.append(f"[{name}]")
+            lines += [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,122 @@
+"""The alert plane on a real broker: every alert that is due is told, at least once, by stable ids and revisions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from stream import signals
+from stream.config import Config
+from stream.merge import Merger
+from stream.signals import Signal
+from tests.kafka.cluster import Cluster
+from tests.kafka.deployment import Deployment
+from tests.streams import HOUR_MS, START_MS
+from tests.test_merge import signal
+
+CONFIG = Config(alerts_per_day_max=50.0)
+SEED = int(os.environ.get("TRIPLINE_TEST_SEED", random.SystemRandom().randrange(10**6)))
+
+Told = tuple[str, int]
+
+
+@pytest.fixture
+def deploy(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[[], Deployment]]:
+    made: list[Deployment] = []
+
+    def make() -> Deployment:
+        made.append(Deployment(cluster.bootstrap, tmp_path, CONFIG, partitions=4))
+        return made[-1]
+
+    yield make
+    for deployment in made:
+        deployment.close()
+
+
+def history(count: int) -> list[Signal]:
+    """Incidents of many networks, each found by some partitions, growing and closing."""
+    rng = random.Random(5)
+    out = []
+    for n in range(count):
+        at = START_MS + n * HOUR_MS
+        parts = rng.sample(range(4), rng.randint(1, 4))
+        for revision, status in ((1, "open"), (2, "update"), (3, "closed")):
+            out += [
+                signal(p, "network", f"AS{n}", revision=revision, status=status, score=14.0 + 4 * revision,
+                       records=10.0**revision, at=at)
+                for p in parts
+            ]  # fmt: skip
+    return out
+
+
+def due(given: list[Signal]) -> set[Told]:
+    merger = Merger(config=_partitioned(CONFIG))
+    told = [merger.take(each)[1] for each in given]
+    return {(t.id, t.revision) for t in told if t is not None}
+
+
+def _partitioned(config: Config) -> Config:
+    return msgspec.structs.replace(config, kafka=msgspec.structs.replace(config.kafka, partitions=4))
+
+
+def send(deployment: Deployment, values: list[bytes]) -> None:
+    async def sent() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=deployment.config.kafka.bootstrap_servers) as producer:
+            for value in values:
+                await producer.send(deployment.config.kafka.signals, value)
+
+    asyncio.run(sent())
+
+
+def told(deployment: Deployment) -> list[dict[str, Any]]:
+    return [orjson.loads(record.value) for record in deployment.read(deployment.config.kafka.alerts)]
+
+
+def wait_until_told(deployment: Deployment, count: int) -> list[dict[str, Any]]:
+    """Wait until so many revisions were told; the process must live."""
+    while True:
+        found = told(deployment)
+        if len({(a["id"], a["revision"]) for a in found}) >= count:
+            return found
+        assert any(p.poll() is None for p in deployment.processes), deployment.log()[-4000:]
+
+
+def test_killed_at_random_points_it_repeats_but_never_loses_or_invents(deploy: Callable[[], Deployment]) -> None:
+    rng = random.Random(SEED)
+    deployment = deploy()
+    given = history(40)
+    expected = due(given)
+    assert len(expected) > 100
+    send(deployment, [signals.encode(s) for s in given])
+    for share in sorted(rng.uniform(0.05, 0.9) for _ in range(3)):
+        process = deployment.start("respond")
+        wait_until_told(deployment, int(share * len(expected)))
+        process.kill()
+        process.wait()
+    deployment.start("respond")
+    found = wait_until_told(deployment, len(expected))
+    assert {(a["id"], a["revision"]) for a in found} == expected, f"seed {SEED}"
+    by_name: dict[Told, dict[str, Any]] = {}
+    for alert in found:
+        alert.pop("emitted_at")
+        assert by_name.setdefault((alert["id"], alert["revision"]), alert) == alert, f"seed {SEED}"
+
+
+def test_what_cannot_be_read_is_a_dead_letter_and_the_next_signal_is_told(deploy: Callable[[], Deployment]) -> None:
+    deployment = deploy()
+    send(deployment, [b"{", b"\xff", b"null", b"[" * 100_000, signals.encode(signal(1, score=20.0))])
+    deployment.start("respond")
+    (alert,) = wait_until_told(deployment, 1)
+    assert alert["status"] == "open"
+    assert alert["source"] == [{"topic": "access", "partition": 1, "first_offset": 5, "last_offset": 9}]
+    letters = [orjson.loads(record.value) for record in deployment.read(deployment.config.kafka.dead_letters)]
+    assert [(letter["reason"], letter["offset"]) for letter in letters] == [("bad_signal", n) for n in range(4)]

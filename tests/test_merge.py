@@ -1,0 +1,146 @@
+"""Signals of all partitions become incidents that are told once, whatever partition found what."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from detectors.fusion import Evidence
+from stream.config import Config, Kafka
+from stream.merge import Group, Merger, fisher_bits, merge
+from stream.signals import SCHEMA, Place, Related, Signal
+from tests.streams import DAY_MS, HOUR_MS, START_MS
+
+
+def config(partitions: int, budget: float = 5.0) -> Config:
+    return Config(alerts_per_day_max=budget, kafka=Kafka(partitions=partitions))
+
+
+def found(kind: str, value: str, score: float = 12.0, bits: float = 24.0, detector: str = "unissued") -> Evidence:
+    return Evidence(detector, kind, value, 0, 0, START_MS, bits, score, 8.0, 0.1)
+
+
+def signal(
+    partition: int, kind: str = "issuer", value: str = "key-7", name: str = "", revision: int = 1, status: str = "open",
+    related: tuple[tuple[str, str], ...] = (), records: float = 10.0, score: float = 12.0, at: int = START_MS,
+    subjects: tuple[int, ...] = (),
+) -> Signal:  # fmt: skip
+    return Signal(
+        schema=SCHEMA, id=name or f"tl-{partition}-{value}", partition=partition, revision=revision, status=status,
+        kind=kind, value=value, score=score, crossed=at, start=at, last=at + HOUR_MS, told=at + HOUR_MS,
+        records=records, bytes=100.0, subjects=list(subjects) or [partition + 1], sources=[7],
+        members=[found(kind, value, score)], related=[Related(*each, 3) for each in related],
+        places=[Place(f"kafka:access/{partition}", 5, 9)],
+    )  # fmt: skip
+
+
+@given(st.lists(st.floats(0.1, 60.0), min_size=1, max_size=8))
+def test_bits_are_joined_as_fisher_joins_p_values(bits: list[float]) -> None:
+    """-log2 of the chi-squared tail of -2 sum ln p with 2k degrees of freedom."""
+    tail = stats.chi2.logsf(2.0 * math.log(2.0) * sum(bits), 2 * len(bits)) / math.log(2.0)
+    assert fisher_bits(bits) == pytest.approx(-tail, abs=1e-6)
+
+
+def test_chance_alone_is_not_joined_into_evidence() -> None:
+    """Bits of independent chance are exponential: joined, they reach b bits no more often than 2^-b."""
+    rng = np.random.default_rng(1)
+    joined = [fisher_bits(rng.exponential(1.0 / math.log(2.0), 4).tolist()) for _ in range(20_000)]
+    for b in (2.0, 5.0, 8.0):
+        assert np.mean(np.array(joined) >= b) <= 1.2 * 2.0**-b + 1e-4
+
+
+def test_with_one_partition_signals_pass_as_they_are() -> None:
+    merger = Merger(config(1))
+    for revision, status in ((1, "open"), (2, "update"), (3, "closed")):
+        given = signal(0, revision=revision, status=status)
+        assert merger.take(given)[1] == given
+
+
+def test_what_all_partitions_find_of_one_key_is_one_alert_and_its_counts_add_up() -> None:
+    merger = Merger(config(4))
+    told = [merger.take(signal(n))[1] for n in range(4)]
+    opened = [t for t in told if t is not None and t.status == "open"]
+    assert len(opened) == 1
+    (group,) = merger.groups.values()
+    whole = merge(group, 4)
+    assert (whole.records, whole.bytes, len(whole.subjects)) == (40.0, 400.0, 4)
+    assert [place.origin for place in whole.places] == [f"kafka:access/{n}" for n in range(4)]
+    assert whole.members[0].observed == 32.0
+
+
+def test_evidence_of_several_partitions_weighs_more_than_any_and_less_than_the_sum() -> None:
+    merger = Merger(config(4))
+    for n in range(4):
+        merger.take(signal(n))
+    (group,) = merger.groups.values()
+    alone, whole = signal(0).members[0], merge(group, 4).members[0]
+    assert alone.bits < whole.bits < 4 * alone.bits
+    assert whole.score - whole.bits == pytest.approx(alone.score - alone.bits)
+
+
+def test_a_partition_alone_pays_for_the_others_that_might_have_found_it() -> None:
+    merger = Merger(config(8))
+    group, _ = merger.take(signal(3, score=12.0))
+    assert merge(group, 8).score == 12.0 - 3.0
+
+
+def test_signals_that_name_each_other_are_one_and_those_that_do_not_are_not() -> None:
+    merger = Merger(config(4))
+    merger.take(signal(0, "issuer", "key-7", related=(("network", "AS64500"),)))
+    merger.take(signal(1, "network", "AS64500", related=(("issuer", "key-7"),)))
+    merger.take(signal(2, "network", "AS64501", related=(("client", "curl"),)))
+    merger.take(signal(3, "fleet", "fleet"))
+    merger.take(signal(2, "fleet", "fleet"))
+    assert sorted(len(g.parts) for g in merger.groups.values()) == [1, 1, 1, 2]
+
+
+def test_a_day_after_its_end_the_same_entity_is_another_incident() -> None:
+    merger = Merger(config(2))
+    merger.take(signal(0))
+    merger.take(signal(0, name="tl-later", at=START_MS + 3 * DAY_MS))
+    assert len(merger.groups) == 2
+
+
+def test_it_is_closed_once_every_partition_has_closed_and_told_once() -> None:
+    merger = Merger(config(2))
+    for n in range(2):
+        merger.take(signal(n))
+    assert merger.take(signal(0, revision=2, status="closed"))[1] is None
+    last = merger.take(signal(1, revision=2, status="closed"))[1]
+    assert last is not None and last.status == "closed"
+    assert merger.take(signal(1, revision=2, status="closed"))[1] is None
+
+
+def test_what_is_delivered_again_is_told_no_more() -> None:
+    merger = Merger(config(4))
+    for _ in range(3):
+        told = [merger.take(signal(n))[1] for n in range(4)]
+    assert told == [None] * 4
+
+
+def test_the_budget_holds_over_all_partitions_and_what_is_held_back_is_counted() -> None:
+    merger = Merger(config(8, budget=2.0))
+    told = [merger.take(signal(n % 8, "network", f"AS{n}", score=13.0))[1] for n in range(50)]
+    assert sum(t is not None and t.status == "open" for t in told) == 2
+    assert merger.budget.held_back == {"budget": 48}
+
+
+@given(st.permutations(range(8)), st.integers(1, 7))
+def test_started_again_from_what_was_kept_it_goes_on(order: list[int], at: int) -> None:
+    """Groups and budget through JSON, at any point: the same is told afterwards."""
+    signals = [signal(n % 4, "network", f"AS{n // 4}", score=9.0 + n) for n in order]
+    whole, first = Merger(config(4)), Merger(config(4))
+    expected = [whole.take(s)[1] for s in signals]
+    told = [first.take(s)[1] for s in signals[:at]]
+    second = Merger(config(4))
+    for group in first.groups.values():
+        second.put(msgspec.json.decode(msgspec.json.encode(group), type=Group))
+    second.budget.spent = msgspec.json.decode(msgspec.json.encode(first.budget.spent), type=type(first.budget.spent))
+    told += [second.take(s)[1] for s in signals[at:]]
+    assert told == expected
