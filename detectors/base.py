@@ -80,8 +80,9 @@ class Frame:
 
     start: number of the first event in the stream. time: int64[n], stream time in ms, never falling. klass: int8[n],
     the account kind. reads: bool[n], where data was handed out. learn: int8[n], 0 where the time is not trusted.
-    touch: TOUCH[n] and hashes: uint64[n] (0 where absent), each by entity kind. marks: uint8[n], bit d set by
-    detector d on the events that its findings rest on.
+    touch: TOUCH[n] and hashes: uint64[n] (0 where absent), each by entity kind; hashes also of "country", "object" and
+    "group". number: int64[n], the last digits in the name of what was read, -1 where there are none. marks: uint16[n],
+    bit d set by detector d on the events that its findings rest on.
     """
 
     start: int
@@ -95,7 +96,8 @@ class Frame:
     learn: npt.NDArray[np.int8]
     touch: dict[str, Array]
     hashes: dict[str, npt.NDArray[np.uint64]]
-    marks: npt.NDArray[np.uint8]
+    number: npt.NDArray[np.int64]
+    marks: npt.NDArray[np.uint16]
 
     def __len__(self) -> int:
         return len(self.time)

@@ -24,6 +24,7 @@ from stream.networks import network_names
 TEXTS: Final = (*TEXT_FIELDS, "network")
 VERSION: Final = 1
 EVENTS_MAX: Final = 1 << 17
+DIGITS_MAX: Final = 18  # what an int64 holds
 ORIGINS_MAX: Final = 4_096
 NUMBERS: Final = (
     ("origin", "<u2"), ("line", "<i8"), ("time", "<i8"), ("action", "i1"), ("account_kind", "i1"), ("outcome", "i1"),
@@ -72,6 +73,35 @@ class Packed:
             _gather(self.buffer, self.offsets, index, buffer, offsets)
         buffer.setflags(write=False)  # as all packed text is: kernels are compiled for one kind of array
         return Packed(buffer, offsets)
+
+
+@kernel
+def _last_numbers(buffer: U8, offsets: I64, out: I64) -> None:
+    for i in range(out.shape[0]):
+        out[i] = -1
+        p = offsets[i + 1] - 1
+        while p >= offsets[i] and not 48 <= buffer[p] <= 57:
+            p -= 1
+        scale, value, digits = 1, 0, 0
+        while p >= offsets[i] and 48 <= buffer[p] <= 57 and digits < DIGITS_MAX:
+            value += scale * (int(buffer[p]) - 48)
+            scale *= 10
+            digits += 1
+            p -= 1
+        if digits > 0:
+            out[i] = value
+
+
+def last_numbers(column: Packed) -> I64:
+    """The last digits in each text as a number, the least significant DIGITS_MAX of them; -1 where there are none.
+
+    >>> last_numbers(Packed.of(["order-0042.pdf", "", "none", "a1b22"])).tolist()
+    [42, -1, -1, 22]
+    """
+    out: I64 = np.full(len(column), -1, np.int64)
+    if len(column.buffer):
+        _last_numbers(column.buffer, column.offsets, out)
+    return out
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from detectors import catalog
 from detectors.base import KINDS, Array, Columns, Detector, Frame
 from detectors.fusion import Evidence, Fusion, score_of
 from stream.alerts import Alert, alert_of
-from stream.blocks import PackedBlock, packed
+from stream.blocks import PackedBlock, last_numbers, packed
 from stream.budget import OPEN_SHARE
 from stream.clock import StreamClock
 from stream.config import Config, fingerprint
@@ -38,7 +38,8 @@ SUCCESS: Final = OUTCOMES.index("success")
 NEAR_MISS_BITS: Final = 6.0  # findings this far below the threshold are still looked at, for others to add to
 FIELDS: Final = {
     "account": "account", "credential": "credential", "issuer": "issuer", "source": "source_ip", "client": "user_agent",
-    "resource": "resource", "subject": "subject", "country": "country", "network": "network",
+    "resource": "resource", "subject": "subject", "country": "country", "network": "network", "object": "object",
+    "group": "group",
 }  # fmt: skip
 
 _NO_HASH: Final[U64] = np.zeros(0, np.uint64)
@@ -125,10 +126,12 @@ class Pipeline:
         if self.began_ms == 0:
             self.began_ms = int(stream_time[0])
         hashes = {kind: _hashed(block, name, self._key) for kind, name in FIELDS.items()}
+        number = last_numbers(block.text["object"])
+        number = np.where(number >= 0, number, last_numbers(block.text["subject"]))
         self._spent("key", began)
         for start, stop in self._cuts(stream_time):
             self._tick_until(int(stream_time[start]))
-            self._observe(block, hashes, stream_time, learn, start, stop)
+            self._observe(block, hashes, number, stream_time, learn, start, stop)
         self.events += n
         return repeated
 
@@ -138,7 +141,7 @@ class Pipeline:
             self._run_tick(self.now_ms + int(self.config.join_grace_s * 1000) + self._tick_ms)
 
     def _observe(
-        self, block: PackedBlock, hashes: Mapping[str, U64], stream_time: I64, learn: npt.NDArray[np.int8],
+        self, block: PackedBlock, hashes: Mapping[str, U64], number: I64, stream_time: I64, learn: npt.NDArray[np.int8],
         start: int, stop: int,
     ) -> None:  # fmt: skip
         began = time.perf_counter()
@@ -156,7 +159,8 @@ class Pipeline:
             start=self.events + start, time=moment, action=block.action[cut], klass=block.account_kind[cut],
             succeeded=succeeded, reads=succeeded & READS[block.action[cut]], records=block.records[cut],
             bytes=block.bytes[cut], learn=learn[cut], touch=touch,
-            hashes={kind: column[cut] for kind, column in hashes.items()}, marks=np.zeros(stop - start, np.uint8),
+            hashes={kind: column[cut] for kind, column in hashes.items()}, number=number[cut],
+            marks=np.zeros(stop - start, np.uint16),
         )  # fmt: skip
         began = self._spent("resolve", began)
         for bit, detector in enumerate(self.detectors):

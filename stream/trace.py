@@ -18,7 +18,7 @@ ROWS: Final = 65_536
 ROW: Final = np.dtype(
     [
         ("time", np.int64), ("origin", np.uint32), ("line", np.int64), ("subject", np.uint64),
-        ("records", np.float64), ("bytes", np.float64), ("slots", np.int32, (len(TRACED),)), ("marks", np.uint8),
+        ("records", np.float64), ("bytes", np.float64), ("slots", np.int32, (len(TRACED),)), ("marks", np.uint16),
     ],
     align=True,
 )  # fmt: skip

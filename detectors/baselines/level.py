@@ -333,7 +333,7 @@ class LevelDetector:
             self._fleet = np.zeros((len(frame), 2, len(self.features)), np.float32)
         out = np.empty(2 * len(self.features) * len(frame), FINDING)
         found = _observe(
-            state, frame.touch[kind], x, frame.time, frame.klass, frame.learn, np.uint8(1 << bit), number,
+            state, frame.touch[kind], x, frame.time, frame.klass, frame.learn, np.uint16(1 << bit), number,
             self._season[number], self._gathered[number], self._population[number],
             self._survival.today[number], self._survival.gate[number], self._fleet, self._expected_fleet, is_fleet,
             frame.marks, out, 0,

@@ -164,7 +164,7 @@ class ShareDetector:
         out = np.empty(len(trials), FINDING)
         found = _settle(
             state, trials, self._population[number], self._survival.today[number, 0, 0, 0],
-            self._survival.gate[number, 0, 0, 0], number, feature, np.uint8(1 << bit), marks, out,
+            self._survival.gate[number, 0, 0, 0], number, feature, np.uint16(1 << bit), marks, out,
         )  # fmt: skip
         return out[:found]
 

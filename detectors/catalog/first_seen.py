@@ -210,7 +210,7 @@ class FirstSeen(ShareDetector):
             columns["account"], touch["account"], touch["network"], touch["client"], touch["resource"], touch["issuer"],
             hashes["network"], hashes["client"], hashes["resource"], hashes["country"], frame.succeeded, frame.time,
             frame.klass, self._hours, self._patterns, self._survival.today[number, :, 0, 0],
-            self._survival.gate[number, :, 0, 0], number, np.uint8(1 << bit), frame.marks, trials, counts, out,
+            self._survival.gate[number, :, 0, 0], number, np.uint16(1 << bit), frame.marks, trials, counts, out,
         )  # fmt: skip
         crowds = [
             self.settle(kind, columns[kind], trials[c, : counts[c]], 1, bit, frame.marks)

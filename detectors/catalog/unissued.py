@@ -221,7 +221,7 @@ class Unissued(ShareDetector):
         count = _follow(
             columns["credential"], columns["fleet"], columns["issuer"], touch["credential"], touch["fleet"],
             touch["issuer"], touch["network"], touch["client"], frame.action, frame.succeeded, frame.time,
-            int(self._judged_from[0]), np.uint8(1 << bit), frame.marks, new,
+            int(self._judged_from[0]), np.uint16(1 << bit), frame.marks, new,
         )  # fmt: skip
         room = WAITING_MAX - len(self._waiting)
         self.overflowed += max(count - room, 0)
@@ -242,7 +242,7 @@ class Unissued(ShareDetector):
             trials,
         )  # fmt: skip
         self._waiting = self._waiting[count:].copy()
-        unmarked = np.zeros(0, np.uint8)
+        unmarked = np.zeros(0, np.uint16)
         return [self.settle(kind, columns[kind], trials[k, :count], 0, 0, unmarked) for k, kind in enumerate(CROWDS)]
 
     def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:

@@ -45,7 +45,7 @@ def frame(times: list[int], entities: Array, suspect: bool = False, learn: list[
     return Frame(
         start=0, time=time, action=np.full(n, 2, np.int8), klass=np.ones(n, np.int8), succeeded=flags, reads=flags,
         records=np.ones(n), bytes=np.zeros(n), learn=np.array(learn or [1] * n, np.int8),
-        touch={KIND: touch, "fleet": touch}, hashes={}, marks=np.zeros(n, np.uint8),
+        touch={KIND: touch, "fleet": touch}, hashes={}, number=np.full(n, -1), marks=np.zeros(n, np.uint16),
     )  # fmt: skip
 
 

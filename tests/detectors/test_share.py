@@ -168,7 +168,7 @@ def test_where_trials_are_cut_changes_nothing(drawn: list[tuple[int, int, int, b
     (whole, one), (parts, two) = engine(), engine()
     for detector in (whole, parts):
         detector.state["population"][NUMBER] = (1_000.0, 10.0)
-    marks = np.zeros(len(rows), np.uint8)
+    marks = np.zeros(len(rows), np.uint16)
     cut = min(cut, len(rows))
     a = whole.settle(KIND, one, trials_of(rows), 0, 3, marks)
     b = [parts.settle(KIND, two, trials_of(p), 0, 3, np.zeros(len(p), np.uint8)) for p in (rows[:cut], rows[cut:])]
@@ -211,5 +211,5 @@ def test_the_long_sums_fade_in_seven_days_also_when_an_entity_is_never_idle() ->
     times = START + np.arange(60 * 1_440) * 60_000
     trials = np.zeros(len(times), TRIAL)
     trials["time"], trials["event"] = times, -1
-    detector.settle(KIND, state, trials, 0, 0, np.zeros(0, np.uint8))
+    detector.settle(KIND, state, trials, 0, 0, np.zeros(0, np.uint16))
     assert math.isclose(state[0]["long_trials"], 7 * 1_440, rel_tol=0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ from stream.config import Config
 from stream.merge import Merger
 from stream.signals import Signal
 from tests.kafka.cluster import Cluster
-from tests.kafka.deployment import Deployment
+from tests.kafka.deployment import READY_S, Deployment
 from tests.streams import HOUR_MS, START_MS
 from tests.test_merge import signal
 
 CONFIG = Config(alerts_per_day_max=50.0)
-SEED = int(os.environ.get("TRIPLINE_TEST_SEED", random.SystemRandom().randrange(10**6)))
+SEED = int(os.environ.get("TEST_SEED", random.SystemRandom().randrange(10**6)))
 
 Told = tuple[str, int]
 
@@ -82,12 +83,15 @@ def told(deployment: Deployment) -> list[dict[str, Any]]:
 
 
 def wait_until_told(deployment: Deployment, count: int) -> list[dict[str, Any]]:
-    """Wait until so many revisions were told; the process must live."""
+    """Wait until so many revisions were told; the process must live, and not take for ever."""
+    deadline = time.monotonic() + READY_S
     while True:
         found = told(deployment)
         if len({(a["id"], a["revision"]) for a in found}) >= count:
             return found
         assert any(p.poll() is None for p in deployment.processes), deployment.log()[-4000:]
+        if time.monotonic() > deadline:
+            return found
 
 
 def test_killed_at_random_points_it_repeats_but_never_loses_or_invents(deploy: Callable[[], Deployment]) -> None:

@@ -24,7 +24,7 @@ from tests.kafka.deployment import Deployment
 
 CONFIG = Config(warmup_h=12.0, session_lifetime_h=12.0, tick_s=300, snapshot_every_s=0.0)
 POISON = (b"\xff\xfe", b'{"time": "yesterday"}', b"", b"[" * 5_000)
-SEED = int(os.environ.get("TRIPLINE_TEST_SEED", random.SystemRandom().randrange(10**6)))
+SEED = int(os.environ.get("TEST_SEED", random.SystemRandom().randrange(10**6)))
 
 Make = Callable[..., Deployment]
 
