@@ -65,6 +65,10 @@ class Packed:
     def __getitem__(self, i: int) -> str:
         return self.buffer[self.offsets[i] : self.offsets[i + 1]].tobytes().decode("utf-8", "replace")
 
+    def texts(self) -> list[str]:
+        """All of them."""
+        return [self[i] for i in range(len(self))]
+
     def take(self, index: I64) -> Packed:
         """The texts at `index`."""
         offsets = np.zeros(len(index) + 1, np.int64)

@@ -17,11 +17,11 @@ import numpy as np
 import orjson
 
 from stream import blocks
-from stream.blocks import PackedBlock, packed
+from stream.blocks import PackedBlock
 from stream.checks import TIME_MS_END
 from stream.config import Config
 from stream.deadletters import RAW_BYTES_MAX
-from stream.decode import Format, decode_batch, detect, format_named
+from stream.decode import Format, decode_packed, detect, format_named
 from stream.events import Rejected
 from stream.keys import I64, U64, hash_key, hash_texts
 from stream.transact import Message
@@ -74,13 +74,12 @@ class Ingest:
         if self._format is None:
             return letters + [self._letter(r, "unknown_format", "no format recognises it; set `format`") for r in good]
         offsets = np.array([r.offset for r in good], np.int64)
-        block, rejected = decode_batch(
+        out, rejected = decode_packed(
             self._format, [r.value for r in good], self._origin, offsets, TIME_MS_END - 1,
             mixed=self._config.format == "auto",
         )  # fmt: skip
         letters += [self._rejected(good[r.index], r) for r in rejected]
         began = self._spent("decode", began)
-        out = packed(block)
         self._believe(out, offsets, [r.timestamp for r in good])
         self._counts.ingested += len(out)
         messages = self._shuffled(out, more)

@@ -29,11 +29,11 @@ import numpy as np
 
 from stream import metrics
 from stream.alerts import Alert, encode
+from stream.blocks import PackedBlock
 from stream.checkpoint import Snapshot, StateDirectory
 from stream.config import Config, fingerprint
 from stream.deadletters import RAW_BYTES_MAX, DeadLetter, DeadLetters, letters
-from stream.decode import decode_batch
-from stream.events import EventBlock
+from stream.decode import decode_packed
 from stream.pipeline import Pipeline
 from stream.sink import LineSink
 from stream.source import Chunk, Position, inputs, open_source
@@ -190,15 +190,15 @@ class Run:
             return
         began = time.perf_counter()
         time_ms_max = int((time.time() + self.config.future_max_s) * 1000)
-        block, rejected = decode_batch(
+        block, rejected = decode_packed(
             chunk.format, chunk.records, chunk.origin, chunk.lines, time_ms_max, mixed=self.options.format == "auto"
         )
         self._spent("decode", began)
         if rejected:
             dead.add(letters(rejected, chunk.records, chunk.origin))
-        repeated = self.pipeline.process(block)
+        repeated = self.pipeline.take(block)
         if repeated.any():
-            dead.add(_repeats(chunk, block.where(repeated)))
+            dead.add(_repeats(chunk, block.take(np.flatnonzero(repeated))))
 
     def _emit(self, alert: Alert) -> None:
         self.counts.alerts[alert.status, alert.severity] += 1
@@ -267,7 +267,7 @@ def _positions(outputs: Outputs | None, options: Options) -> tuple[int | None, i
     )
 
 
-def _repeats(chunk: Chunk, block: EventBlock) -> list[DeadLetter]:
+def _repeats(chunk: Chunk, block: PackedBlock) -> list[DeadLetter]:
     """Dead letters for the events that were left out because their id came before."""
     places = np.searchsorted(chunk.lines, block.line).tolist()
     return [
@@ -275,5 +275,5 @@ def _repeats(chunk: Chunk, block: EventBlock) -> list[DeadLetter]:
             chunk.records[at][:RAW_BYTES_MAX], len(chunk.records[at]), chunk.origin, int(line), "duplicate_id",
             f"id {name!r} came before",
         )
-        for at, line, name in zip(places, block.line.tolist(), block.text["id"], strict=True)
+        for at, line, name in zip(places, block.line.tolist(), block.text["id"].texts(), strict=True)
     ]  # fmt: skip

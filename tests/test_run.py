@@ -72,7 +72,7 @@ def whole(log: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dic
 
 
 CUTS: list[tuple[Any, str]] = [
-    (Pipeline, "process"),  # a block has been taken in, nothing written
+    (Pipeline, "take"),  # a block has been taken in, nothing written
     (LineSink, "write"),  # in the middle of a tick's alerts
     (LineSink, "sync"),  # alerts written, no snapshot of them
     (StateDirectory, "save"),
@@ -130,14 +130,14 @@ from stream.config import Config
 from stream.pipeline import Pipeline
 from stream.run import Options, Run
 import msgspec
-real, calls = Pipeline.process, 0
-def process(self, block):
+real, calls = Pipeline.take, 0
+def take(self, block):
     global calls
     calls += 1
     if calls == {nth}:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(self, block)
-Pipeline.process = process
+Pipeline.take = take
 config = Config(warmup_h=12.0, session_lifetime_h=12.0, tick_s=300, snapshot_every_s=0.0)
 folder = Path({str(tmp_path)!r})
 Run(config, Options(paths=[{str(log)!r}], alerts=str(folder / "alerts"), dead_letters=str(folder / "dead"),

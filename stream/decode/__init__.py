@@ -18,8 +18,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from stream.blocks import PackedBlock, joined, packed
 from stream.errors import UsageError
 from stream.events import AccessEvent, BadRecord, EventBlock, Rejected, columns
+from stream.keys import I64
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,16 @@ class Format:
 
     matches(record): whether it looks like this format; never raises. decode(record): its events, none or several;
     raises BadRecord and nothing else. fast(record): for a format where one record is one event, the same without the
-    care for errors: it may raise msgspec's, and the record then goes to `decode` for the reason.
+    care for errors: it may raise msgspec's, and the record then goes to `decode` for the reason. quick(records, origin,
+    lines, time_ms_max): the events of those records that are plain, as columns at once, and which records they are;
+    what it takes must come out as `decode` would have it.
     """
 
     name: str
     matches: Callable[[bytes], bool]
     decode: Callable[[bytes], list[AccessEvent]]
     fast: Callable[[bytes], AccessEvent] | None = None
+    quick: Callable[[list[bytes], str, I64, int], tuple[PackedBlock, npt.NDArray[np.bool_]]] | None = None
 
 
 @cache
@@ -63,6 +68,24 @@ def detect(records: Iterable[bytes]) -> Format | None:
             if fmt.matches(record):
                 return fmt
     return None
+
+
+def decode_packed(
+    fmt: Format, records: list[bytes], origin: str, lines: I64, time_ms_max: int, *, mixed: bool = False
+) -> tuple[PackedBlock, list[Rejected]]:
+    """As `decode_batch`, packed: what is plain goes the quick way where the format has one. `lines` must rise."""
+    if fmt.quick is None:
+        block, rejected = decode_batch(fmt, records, origin, lines, time_ms_max, mixed=mixed)
+        return packed(block), rejected
+    quick, taken = fmt.quick(records, origin, lines, time_ms_max)
+    if taken.all():
+        return quick, []
+    left = np.flatnonzero(~taken)
+    others = [records[i] for i in left.tolist()]
+    slow, rejected = decode_batch(fmt, others, origin, lines[left], time_ms_max, mixed=mixed)
+    rejected = [Rejected(r.line, int(left[r.index]), r.reason, r.detail) for r in rejected]
+    whole = joined([quick, packed(slow)])
+    return whole.take(np.argsort(whole.line, kind="stable")), rejected
 
 
 def decode_batch(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from stream.decode import Format
+from stream.decode._flat import quick
 from stream.decode._json import load, peek
 from stream.events import AccessEvent, BadRecord
 
@@ -43,4 +44,4 @@ def decode(record: bytes) -> list[AccessEvent]:
     raise BadRecord("wrong_type", message)
 
 
-FORMAT = Format("native", matches, decode, fast=_read)
+FORMAT = Format("native", matches, decode, fast=_read, quick=quick)
