@@ -21,6 +21,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup ## replay a forged-token theft and watch it being caught
+	@mkdir -p out
 	@$(BIN)/tripline replay forged-token --report out/forged-token.html
 
 test: setup lint ## everything that must hold before a commit

@@ -54,7 +54,10 @@ TOUCH: Final = np.dtype(
 ACTION_LOGIN: Final = 0  # the place of "login" in stream.events.ACTIONS
 
 HORIZONS_S: Final = (1200.0, 86_400.0)  # time constants of the short and the long horizon
-HORIZON_NAMES: Final = ("20 min", "1 d")
+# What a finding's figure covers, by its horizon: the two of levels, and the hour of shares.
+WINDOWS_S: Final = (*HORIZONS_S, 3600.0)
+WINDOW_NAMES: Final = ("20 min", "1 d", "1 h")
+HOURLY: Final = 2
 
 # One row for each finding: an entity crossed a level of raw surprise that is worth calibrating.
 FINDING: Final = np.dtype(

@@ -17,9 +17,9 @@ from typing import Final
 
 import msgspec
 
-from detectors.base import HORIZON_NAMES, HORIZONS_S, HOUR_MS
+from detectors.base import HOUR_MS, WINDOW_NAMES, WINDOWS_S
 
-HOLD_MS: Final = (HOUR_MS, 6 * HOUR_MS)
+HOLD_MS: Final = (HOUR_MS, 6 * HOUR_MS, HOUR_MS)
 ENTITIES_MAX: Final = 20_000  # with evidence at once; beyond, the weakest is dropped
 
 
@@ -40,12 +40,12 @@ class Evidence(msgspec.Struct, frozen=True):
     @property
     def window_s(self) -> float:
         """Seconds that the observed figure covers, about: the time constant of its horizon."""
-        return HORIZONS_S[self.horizon]
+        return WINDOWS_S[self.horizon]
 
     @property
     def window(self) -> str:
         """The same in words."""
-        return HORIZON_NAMES[self.horizon]
+        return WINDOW_NAMES[self.horizon]
 
 
 Entity = tuple[str, str]  # kind, value

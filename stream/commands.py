@@ -19,7 +19,7 @@ from stream.alerts import Alert, encode
 from stream.config import Config
 from stream.console import Console, rate_line
 from stream.decode import formats
-from stream.errors import UsageError
+from stream.errors import TriplineError, UsageError
 from stream.incidents import generate, list_incidents, load_incident, write_jsonl
 from stream.pipeline import Pipeline
 from stream.record import Recorder
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         alerts=os.devnull if readable else arguments.alerts, dead_letters=arguments.dead_letters,
         state=arguments.state, metrics_file=arguments.metrics, metrics_port=arguments.metrics_port,
     )  # fmt: skip
+    _writable(arguments.report)
     recorder = Recorder() if arguments.report else None
     shown = _shower(Console(sys.stdout) if readable else None, recorder)
     say = (lambda _message: None) if arguments.quiet else console.line
@@ -94,6 +95,7 @@ def replay(arguments: argparse.Namespace) -> int:
         count = write_jsonl(generate(incident, **size, attack=not arguments.no_attack), arguments.write)
         console.line(f"{count:,} events written to {arguments.write}")
         return 0
+    _writable(arguments.report)
     recorder = Recorder() if arguments.report else None
     shown = _shower(console, recorder)
     replay = Replay(
@@ -127,8 +129,9 @@ def replay(arguments: argparse.Namespace) -> int:
         truth = (score.truth.start_ms, score.truth.end_ms) if not arguments.no_attack else None
         facts = summary.of_replay(score, Console(io.StringIO()), pipeline, attack=not arguments.no_attack)
         write_report(
-            arguments.report, title=incident.title, facts=facts, alerts=recorder.alerts, recorder=recorder, truth=truth
-        )
+            arguments.report, title=incident.title, facts=facts, alerts=recorder.alerts, recorder=recorder, truth=truth,
+            found={told.alert.id for told in score.found},
+        )  # fmt: skip
         console.line(f"\n  the report: {arguments.report}")
     return 0
 
@@ -197,6 +200,14 @@ def respond(arguments: argparse.Namespace) -> int:
 
     asyncio.run(work())
     return 0
+
+
+def _writable(report: Path | None) -> None:
+    """An hour's run must not end at a directory that is not there."""
+    if report is not None and not (report.parent.is_dir() and os.access(report.parent, os.W_OK)):
+        raise TriplineError(
+            f"--report {report}: directory {report.parent} cannot be written to: make it, or name another"
+        )
 
 
 def _shower(console: Console | None, recorder: Recorder | None) -> Callable[[Alert], None]:

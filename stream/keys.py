@@ -287,9 +287,9 @@ class Index:
         return 18.0 + 4.0 / LOAD_MAX
 
     def nbytes(self) -> int:
-        """Bytes held, room to grow included."""
-        held = (self.owner, self._lookup, self._free, self._name_start, self._name_length, self._arena)
-        return sum(array.nbytes for array in held)
+        """Bytes in use: room to grow is not memory before it is written to."""
+        rows = sum(array.itemsize for array in (self.owner, self._name_start, self._name_length))
+        return self.count * rows + self._lookup.nbytes + self._free.nbytes + self._arena_used
 
     def _fits(self) -> bool:
         """Whether no name and no free slot lies outside: what was loaded goes to compiled loops."""
@@ -318,8 +318,11 @@ class Index:
 
 
 def grown(array: npt.NDArray[np.generic], wanted: int, limit: int | None = None) -> Any:
-    """`array` with room for `wanted` rows and a tenth more, the new ones zero, but for no more than `limit`."""
-    size = max(wanted, 16) + max(wanted, 16) // 10
+    """`array` with room for `wanted` rows and half as many more, the new ones zero, but for no more than `limit`.
+
+    Room that was never written to is the kernel's promise and not yet memory.
+    """
+    size = max(wanted, 16) + max(wanted, 16) // 2
     out = np.zeros(size if limit is None else max(wanted, min(size, limit)), array.dtype)
     out[: len(array)] = array
     return out

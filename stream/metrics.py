@@ -94,7 +94,7 @@ _TABLES: Final[tuple[tuple[type[Metric], str, str, Callable[[Table], float]], ..
         CounterMetricFamily, "tripline_entities_overflowed", "Events whose entity found no room.",
         lambda t: t.index.overflowed,
     ),
-    (GaugeMetricFamily, "tripline_state_bytes", "Bytes of keyed state, room to grow included.", lambda t: t.nbytes()),
+    (GaugeMetricFamily, "tripline_state_bytes", "Bytes of keyed state in use.", lambda t: t.nbytes()),
 )  # fmt: skip
 
 

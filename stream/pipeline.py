@@ -247,7 +247,7 @@ class Pipeline:
         return now
 
     def nbytes(self) -> int:
-        """Bytes of keyed state held, room to grow included."""
+        """Bytes of keyed state in use."""
         return sum(table.nbytes() for table in self.tables.values())
 
     def save(self) -> tuple[dict[str, Any], Columns]:

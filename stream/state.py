@@ -125,8 +125,9 @@ class Table:
         return self.index.row_bytes() + self.entities.itemsize + sum(c.itemsize for c in self.columns.values())
 
     def nbytes(self) -> int:
-        """Bytes held, room to grow included."""
-        return self.index.nbytes() + self.entities.nbytes + sum(c.nbytes for c in self.columns.values())
+        """Bytes in use: room to grow is not memory before it is written to."""
+        row = self.entities.itemsize + sum(c.itemsize for c in self.columns.values())
+        return self.index.nbytes() + self.index.count * row
 
     def save(self) -> Columns:
         """The table as arrays, copied nowhere."""

@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import DAY_MS, FINDING, HOUR_MS, KINDS, Array, Columns
+from detectors.base import DAY_MS, FINDING, HOUR_MS, HOURLY, KINDS, Array, Columns
 from detectors.baselines.calibration import LEVELS, Survival
 from detectors.kernels import inline, kernel, level_of, share_bits
 
@@ -135,7 +135,7 @@ def _settle(
                     o["slot"] = slot
                     o["kind"] = number
                     o["klass"] = 0
-                    o["horizon"] = 0
+                    o["horizon"] = HOURLY
                     o["feature"] = feature
                     o["bits"] = np.float32(bits)
                     o["observed"] = r["hits"]

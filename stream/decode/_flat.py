@@ -182,14 +182,22 @@ def _parse(
 
 
 @kernel
-def _copy(buffer: U8, starts: I64, lengths: I64, index: I64, out: U8, offsets: I64) -> None:
-    at = 0
-    for i in range(index.shape[0]):
-        start = starts[index[i]]
-        for p in range(start, start + lengths[index[i]]):
-            out[at] = buffer[p]
-            at += 1
-        offsets[i + 1] = at
+def _copy(
+    buffer: U8, starts: I64, lengths: I64, taken: npt.NDArray[np.bool_], out: U8, offsets: I64, bases: I64
+) -> None:
+    """Each text of each taken record to its place: of field f from bases[f] on, in the order of the records."""
+    for f in range(starts.shape[0]):
+        base = bases[f]
+        at = base
+        row = 0
+        for i in range(taken.shape[0]):
+            if taken[i]:
+                start = starts[f, i]
+                for j in range(lengths[f, i]):
+                    out[at + j] = buffer[start + j]
+                at += lengths[f, i]
+                row += 1
+                offsets[f, row] = at - base
 
 
 @kernel
@@ -264,7 +272,7 @@ def quick(records: list[bytes], origin: str, lines: I64, time_ms_max: int) -> tu
         text_length, enums, counts, taken,
     )  # fmt: skip
     index = np.flatnonzero(taken)
-    text = {name: _column(buffer, text_start[f], text_length[f], index) for f, name in enumerate(TEXT_FIELDS)}
+    text = _columns(buffer, text_start, text_length, taken, len(index))
     text["network"] = _network_column(text["source_ip"], counts[3][index])
     m = len(index)
     columns = {
@@ -276,13 +284,13 @@ def quick(records: list[bytes], origin: str, lines: I64, time_ms_max: int) -> tu
     return PackedBlock((origin,), **{name: columns[name] for name, _ in NUMBERS}, text=text), taken
 
 
-def _column(buffer: U8, starts: I64, lengths: I64, index: I64) -> Packed:
-    out = np.empty(int(lengths[index].sum()), np.uint8)
-    offsets = np.zeros(len(index) + 1, np.int64)
-    if len(out):
-        _copy(buffer, starts, lengths, index, out, offsets)
+def _columns(buffer: U8, starts: I64, lengths: I64, taken: npt.NDArray[np.bool_], count: int) -> dict[str, Packed]:
+    sizes = lengths.sum(axis=1, where=taken)
+    bases = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    out, offsets = np.empty(int(bases[-1]), np.uint8), np.zeros((TEXTS, count + 1), np.int64)
+    _copy(buffer, starts, lengths, taken, out, offsets, bases)
     out.setflags(write=False)
-    return Packed(out, offsets)
+    return {name: Packed(out[bases[f] : bases[f + 1]], offsets[f]) for f, name in enumerate(TEXT_FIELDS)}
 
 
 def _network_column(address: Packed, asn: I64) -> Packed:

@@ -120,7 +120,7 @@ def _table(result: dict[str, Any]) -> str:
     ]
     stages = {name: median(run["stages"].get(name, 0.0) / run["events"] * 1e6 for run in ours) for name in ORDER}
     lines += [f"  {name:22}{value:>14.2f}" for name, value in stages.items()]
-    lines += ["", "bytes an entity by kind (names and room to grow included)"]
+    lines += ["", "bytes an entity by kind (names included)"]
     lines += [
         f"  {kind:22}{last['state_bytes'][kind] / count:>14.0f}  x {count:,}"
         for kind, count in last["entities"].items()
