@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench kafka lock clean
+.PHONY: help setup demo test lint bench bench-kafka kafka lock clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.ready ## prepare .venv with the tripline command in it
 
@@ -34,6 +34,9 @@ lint: setup
 
 bench: setup ## speed and memory, beside the pipeline a tutorial would write
 	@$(BIN)/python -m tests.bench
+
+bench-kafka: setup ## speed of one worker on a real broker (needs Java 17 and Maven)
+	@$(BIN)/python -m tests.bench.kafka
 
 BROKERS ?= 1
 kafka: setup ## a real Apache Kafka on this machine, for development: BROKERS=1 or 3 (needs Java 17 and Maven)

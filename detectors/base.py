@@ -156,6 +156,7 @@ class Detector(Protocol):
     id: str
     title: str  # of an alert that it alone would raise: format string of {kind} {value}
     weight: int  # the detector that says most about what happened words the title
+    cause: str  # kind of entity that has to be behind its findings: those at one time that share it are one incident
     features: tuple[Feature, ...]
     kinds: tuple[str, ...]  # that it reports on
     techniques: tuple[str, ...]  # ATT&CK

@@ -23,7 +23,7 @@ from stream.budget import Budget, Spent
 from stream.incident import MEMBERS_MAX, Incident, member
 from stream.signals import Signal
 from stream.state import Table
-from stream.trace import Trace
+from stream.trace import TRACED, Trace
 
 COVERED_MIN: Final = 0.5  # of an incident's events, by an entity that joins it ...
 EXPLAINED_MIN: Final = 0.1  # ... when so much of the entity's own evidence is the incident's
@@ -31,6 +31,7 @@ ALIKE_MIN: Final = 0.3  # the same, where a detector has found both
 BEFORE_MS: Final = 600_000  # an incident's first events may be earlier than its first evidence
 WITHIN_MIN: Final = 0.5  # of an entity's evidence, in the events of an incident that it joins
 FRESH_MS: Final = HOUR_MS  # two campaigns do not begin on the same events within the hour
+CAUSE_MS: Final = 6 * HOUR_MS  # findings of one cause belong together while they are not farther apart
 SIGNALS_MAX: Final = 200  # looked at in one tick, strongest first
 INCIDENTS_MAX: Final = 500  # open at once; beyond, nothing opens and what was held back is counted
 REOPEN_MS: Final = 7 * DAY_MS
@@ -148,6 +149,8 @@ class Correlator:
         fresh = now_ms - incident.crossed <= FRESH_MS
         if incident.entity == entity:
             return fresh
+        if any(self._one_cause(incident, each, now_ms) for each in new):
+            return True
         recent = self._trace.rows["time"] >= incident.start - BEFORE_MS
         mine = self._rows(*entity, self._mask(new)) & recent
         theirs = self._rows(*incident.entity, incident.mask) & recent
@@ -160,6 +163,24 @@ class Correlator:
         if within >= ALIKE_MIN and any(e.detector == m.detector for e in new for m in incident.members.values()):
             return True
         return bool(within >= WITHIN_MIN and (fresh or self._share(incident.entity) <= WITHIN_MIN * within))
+
+    def _one_cause(self, incident: Incident, evidence: Evidence, now_ms: int) -> bool:
+        """Whether the incident rests on findings of the same detector behind which there has to be the same cause."""
+        detector = next(d for d in self._detectors if d.id == evidence.detector)
+        if not detector.cause or now_ms - incident.last > CAUSE_MS:
+            return False
+        known = [m for m in incident.members.values() if m.detector == detector.id]
+        mask = self._mask([evidence])
+        mine = self._foremost(detector.cause, self._rows(evidence.kind, evidence.value, mask))
+        return mine > 0 and any(
+            mine == self._foremost(detector.cause, self._rows(m.kind, m.value, mask)) for m in known
+        )
+
+    def _foremost(self, kind: str, rows: npt.NDArray[np.bool_]) -> int:
+        """The slot of this kind that most of the rows have; -1 where there are none."""
+        slots = self._trace.rows["slots"][:, TRACED.index(kind)][rows]
+        found, counts = np.unique(slots[slots > 0], return_counts=True)
+        return int(found[np.argmax(counts)]) if len(found) else -1
 
     def _touching(self, entity: Entity) -> npt.NDArray[np.bool_]:
         return self._trace.touching(entity[0], self._tables[entity[0]].slot(entity[1]))

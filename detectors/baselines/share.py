@@ -3,7 +3,7 @@ excuse.
 
 An entity keeps decayed counts of trials n and hits k (time constant 1 h) and long sums N and K (7 d), to which each
 finished hour adds at most what its share plus two standard deviations allows, so that an attack cannot buy itself a
-baseline in one stroke.
+baseline in one stroke; in the stream's first two days it adds all, because then everything is new.
 
     q = max((K + a q0) / (N + a), 0.002),  a = 10,  q0 = the population's share
     raw bits = n KL(k / n || q + f / n (1 - q)) / ln 2
@@ -29,6 +29,7 @@ FAST_MS: Final = float(HOUR_MS)
 SLOW_MS: Final = 7.0 * DAY_MS
 PRIOR_TRIALS: Final = 10.0
 SHARE_LEAST: Final = 0.002  # no log is so complete that a share is taken to be less
+YOUNG_MS: Final = 2 * DAY_MS  # of the stream
 TRIALS_MIN: Final = 30.0  # of the population, before it judges anyone
 SUSPECT_WEIGHT: Final = 0.1
 
@@ -67,7 +68,7 @@ def _expected(trials: float, excuse: float, share: float) -> float:
 @kernel
 def _settle(
     state: Array, trials: Array, pop: Array, survival: Array, gate: Array, number: int, feature: int,
-    mark: Any, marks: Array, out: Array,
+    young_until: int, mark: Any, marks: Array, out: Array,
 ) -> int:  # fmt: skip
     """Take `trials` in order: learn the finished hour, score, and report what crosses the gate; findings written."""
     found = 0
@@ -85,7 +86,9 @@ def _settle(
                 n = np.float64(r["hour_trials"])
                 q = _share(r["long_trials"], r["long_hits"], pop)
                 bound = n * q + 2.0 * math.sqrt(n * q * (1.0 - q)) + 0.5
-                k = min(np.float64(r["hour_hits"]), bound)
+                k = np.float64(r["hour_hits"])
+                if before >= young_until:
+                    k = min(k, bound)
                 fade = math.exp(-np.float64(max(now - before, HOUR_MS)) / SLOW_MS)
                 r["long_trials"] = np.float32(fade * (r["long_trials"] + weight * n))
                 r["long_hits"] = np.float32(fade * (r["long_hits"] + weight * k))
@@ -164,7 +167,8 @@ class ShareDetector:
         out = np.empty(len(trials), FINDING)
         found = _settle(
             state, trials, self._population[number], self._survival.today[number, 0, 0, 0],
-            self._survival.gate[number, 0, 0, 0], number, feature, np.uint16(1 << bit), marks, out,
+            self._survival.gate[number, 0, 0, 0], number, feature, int(self._survival.clock[0]) + YOUNG_MS,
+            np.uint16(1 << bit), marks, out,
         )  # fmt: skip
         return out[:found]
 

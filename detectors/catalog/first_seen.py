@@ -179,6 +179,7 @@ class FirstSeen(ShareDetector):
     id = "first_seen"
     title = "New places for {kind} {value}"
     weight = 0
+    cause = ""
     techniques = ("T1078", "T1550.001", "T1090")
     features = (
         Feature(

@@ -16,9 +16,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from detectors import catalog
 from stream.incidents import generate, load_incident, write_jsonl
 
-ORDER = ("source", "decode", "key", "resolve", "fan_out", "first_seen", "unissued", "volume", "trace", "tick")
+ORDER = ("source", "decode", "key", "resolve", *catalog.detector_ids(), "trace", "tick")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.base import DAY_MS, HOUR_MS, KINDS, Array
-from detectors.baselines.share import PRIOR_TRIALS, SHARE, SHARE_LEAST, TRIAL, TRIALS_MIN, ShareDetector
+from detectors.baselines.share import PRIOR_TRIALS, SHARE, SHARE_LEAST, TRIAL, TRIALS_MIN, YOUNG_MS, ShareDetector
 
 START = 20_000 * DAY_MS
 KIND = "source"
@@ -49,6 +49,8 @@ class Entity:
 class Twin:
     """The whole kind: its entities, their population and what was counted, one trial at a time."""
 
+    young_until: int
+
     def __post_init__(self) -> None:
         self.entities = [Entity() for _ in range(SLOTS)]
         self.population = [0.0, 0.0]
@@ -65,7 +67,8 @@ class Twin:
 
     def close_hour(self, e: Entity, gap: int, weight: float) -> None:
         n, q = e.hour_trials, self.share(e)
-        k = min(e.hour_hits, n * q + 2.0 * math.sqrt(n * q * (1.0 - q)) + 0.5)
+        bound = n * q + 2.0 * math.sqrt(n * q * (1.0 - q)) + 0.5
+        k = e.hour_hits if e.seen < self.young_until else min(e.hour_hits, bound)
         fade = math.exp(-max(gap, HOUR_MS) / (7.0 * DAY_MS))
         e.long_trials = fade * (e.long_trials + weight * n)
         e.long_hits = fade * (e.long_hits + weight * k)
@@ -138,14 +141,16 @@ def timed(rows: list[tuple[int, int, int, bool, float]]) -> list[tuple[int, int,
 
 
 @settings(max_examples=200)
-@given(ROWS, st.tuples(st.floats(0.0, 5_000.0), st.floats(0.0, 1.0)))
+@given(ROWS, st.tuples(st.floats(0.0, 5_000.0), st.floats(0.0, 1.0)), st.sampled_from([0, DAY_MS, 9 * DAY_MS]))
 def test_every_prefix_is_as_the_twin_has_it(
-    drawn: list[tuple[int, int, int, bool, float]], pop: tuple[float, float]
+    drawn: list[tuple[int, int, int, bool, float]], pop: tuple[float, float], age: int
 ) -> None:
-    """State, population, counts of windows and findings, trial by trial, from an empty and from a known population."""
+    """State, population, counts of windows and findings, trial by trial, from an empty and from a known population, in
+    a stream that is young, ages meanwhile, or is old."""
     rows = timed(drawn)
     detector, state = engine()
-    twin = Twin()
+    detector.state["clock"][0] = START - age
+    twin = Twin(START - age + YOUNG_MS)
     twin.population = [pop[0], pop[0] * pop[1]]
     detector.state["population"][NUMBER] = twin.population
     for row in rows:

@@ -27,7 +27,7 @@ from stream.signals import Signal
 from tests.streams import raw
 
 TRIPLINE = str(Path(sys.executable).with_name("tripline"))
-READY_S = 60.0
+READY_S = 120.0
 _numbers = count(1)
 
 
@@ -44,7 +44,10 @@ class Counts:
 class Deployment:
     """Topics named after a number of its own, a configuration in a file, and the processes that were started."""
 
-    def __init__(self, bootstrap: str, folder: Path, settings: Config, partitions: int = 2, inputs: int = 3) -> None:
+    def __init__(
+        self, bootstrap: str, folder: Path, settings: Config, partitions: int = 2, inputs: int = 3,
+        fetch_bytes_max: int = 65_536,
+    ) -> None:  # fmt: skip
         name = f"t{next(_numbers)}"
         self.folder = folder
         self.access = f"{name}.access"
@@ -55,7 +58,7 @@ class Deployment:
                 bootstrap_servers=bootstrap, topics=(self.access,), group=name, partitions=partitions, replication=1,
                 observations=f"{name}.observations", signals=f"{name}.signals", alerts=f"{name}.alerts",
                 feedback=f"{name}.feedback", dead_letters=f"{name}.dead-letters", session_timeout_s=6.0,
-                fetch_bytes_max=65_536,
+                fetch_bytes_max=fetch_bytes_max,
             ),
             worker=WorkerSettings(state=str(folder / "state"), metrics_port=0),
         )  # fmt: skip
