@@ -35,6 +35,7 @@ def main() -> None:
         deployment = Deployment(
             cluster.bootstrap, Path(folder), Config(), given.partitions, given.partitions, fetch_bytes_max=2_097_152
         )
+        deployment.poll_s = 1.0
         deployment.produce(log.read_bytes().splitlines(), run=2_000)
         os.sched_setaffinity(0, {cores[-1]})
         worker = deployment.start()

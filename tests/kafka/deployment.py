@@ -62,6 +62,7 @@ class Deployment:
             ),
             worker=WorkerSettings(state=str(folder / "state"), metrics_port=0),
         )  # fmt: skip
+        self.poll_s = 0.05  # between two looks: a look is a consumer of its own
         self.processes: list[subprocess.Popen[bytes]] = []
         asyncio.run(self._create())
 
@@ -123,6 +124,7 @@ class Deployment:
         while await left() > most:
             assert any(p.poll() is None for p in self.processes), self.log()[-4000:]
             assert time.monotonic() < deadline, self.log()[-4000:]
+            await asyncio.sleep(self.poll_s)
 
     async def _behind(self, group: str, topic: str, partitions: int) -> int:
         """How far a group is behind the last record that it could read."""
