@@ -14,7 +14,7 @@ import numpy as np
 
 from detectors.base import CLASSES, HORIZONS_S, HOUR_MS, KINDS, Detector, Feature
 from detectors.baselines.level import PEOPLE_MIN, SPREAD_MIN, LevelDetector
-from detectors.baselines.share import FAST_MS, TRIALS_MIN, ShareDetector
+from detectors.baselines.share import FAST_MS, SHARE, TRIALS_MIN, ShareDetector
 from detectors.kernels import normal_tail_bits, share_bits
 from stream.state import Table
 
@@ -49,13 +49,17 @@ def gauges(detectors: Iterable[Detector], kind: str) -> list[Gauge]:
     for detector in detectors:
         if isinstance(detector, LevelDetector) and kind in detector.kinds:
             found.append(LevelGauge(detector))
-        elif isinstance(detector, ShareDetector) and "trials" in _fields(detector, kind):
+        elif isinstance(detector, ShareDetector) and _keeps_shares(detector, kind):
             found.append(ShareGauge(detector, detector.id, detector.features[-1]))  # the last is the one of crowds
     return found
 
 
-def _fields(detector: Detector, kind: str) -> tuple[str, ...]:
-    return (detector.columns[kind].names or ()) if kind in detector.kinds else ()
+def _keeps_shares(detector: Detector, kind: str) -> bool:
+    """Whether its rows of this kind begin as `SHARE` has them: some detectors keep shares of their own."""
+    if kind not in detector.kinds:
+        return False
+    row = detector.columns[kind]
+    return all(name in (row.names or ()) and row[name] == SHARE[name] for name in SHARE.names or ())
 
 
 class LevelGauge:

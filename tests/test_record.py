@@ -18,7 +18,7 @@ from stream import record
 from stream.alerts import Alert
 from stream.config import Config
 from stream.events import EventBlock
-from stream.gauges import BITS, most_hits
+from stream.gauges import BITS, gauges, most_hits
 from stream.incidents import generate, load_incident
 from stream.pipeline import READS, SUCCESS, Pipeline
 from stream.record import Recorder, Series
@@ -258,3 +258,14 @@ def test_a_story_rises_and_ends_where_its_alert_does() -> None:
         for (ms, *_), each in story.dots.items():
             assert each.time == ms
             assert each.score <= rows[rows[:, 0] <= max(ms + late_ms, rows[0, 0]), 1].max() + 0.01
+
+
+def test_every_detector_may_be_looked_at() -> None:
+    """All that discovery finds, in one pipeline with a recorder: what keeps rows of its own kind has no gauge."""
+    pipeline, recorder = Pipeline(Config(warmup_h=0.0), lambda _alert: None), Recorder()
+    recorder.bind(pipeline)
+    pipeline.process(block(regulars(2, 30, np.random.default_rng(1))))
+    for kind, table in pipeline.tables.items():
+        for gauge in gauges(pipeline.detectors, kind):
+            for slot in range(min(table.index.count, 3)):
+                assert len(gauge.read(table, slot, pipeline.now_ms)) == len(gauge.features)
