@@ -95,9 +95,12 @@ class Incident(msgspec.Struct):
         )  # fmt: skip
 
     def in_common(self, tables: Mapping[str, Table]) -> list[Related]:
-        """What its events share far more often than all traffic does, and whom it touched, most frequent first."""
+        """Who has evidence of its own; what the events share far more often than all traffic; whom they touched."""
         everything = max(float(tables["fleet"].entities["events"][0]), 1.0)
-        out: list[Related] = []
+        strongest = sorted(self.members.values(), key=strength)[:RELATED_MAX]
+        accused = dict.fromkeys((e.kind, e.value) for e in strongest if e.kind != "fleet")
+        accused.pop(self.entity, None)
+        out = [Related(*entity, self.related.get(entity[0], {}).get(entity[1], 0)) for entity in accused]
         for kind, known in self.related.items():
             total = sum(known.values())
             chosen = []
@@ -105,7 +108,7 @@ class Incident(msgspec.Struct):
                 slot = tables[kind].slot(name)
                 usual = float(tables[kind].entities["events"][slot]) / everything if slot > 0 else 0.0
                 share = count / total
-                if (kind, name) != self.entity and (
+                if (kind, name) not in (self.entity, *accused) and (
                     kind in ALONE or (share >= SHARE_MIN and share >= LIFT_MIN * usual)
                 ):
                     chosen.append(Related(kind, name, count))

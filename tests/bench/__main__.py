@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=240_000, help="customers; in a million events 100,000 appear")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--flat-events", type=int, default=10_000_000, help="of 100,000 customers; 0: leave out")
+    parser.add_argument("--without", default="", metavar="IDS", help="detectors to switch off, by a comma between them")
     parser.add_argument("--out", type=Path, default=Path("out"))
     given = parser.parse_args()
     given.out.mkdir(exist_ok=True)
@@ -37,9 +38,9 @@ def main() -> None:
         _write(log, given.events, given.accounts)
     ours: list[dict[str, Any]] = []
     peers: list[dict[str, Any]] = []
-    _work("tripline", str(log))  # compiles what is not yet compiled
+    _work("tripline", str(log), given.without)  # compiles what is not yet compiled
     for _ in range(given.runs):
-        ours.append(_work("tripline", str(log)))
+        ours.append(_work("tripline", str(log), given.without))
         peers.append(_work("tutorial", str(log)))
     result = {
         "machine": _machine(), "event_bytes": log.stat().st_size / given.events, "tripline": ours, "tutorial": peers,
