@@ -154,7 +154,7 @@ class StateDirectory:
         if number > _NUMBER_MAX:
             raise TriplineError(f"{self._file(_NUMBER_MAX)}: no number left; remove the file, which no run wrote")
         path = self._file(number)
-        temporary = path.with_name(path.name + _TEMPORARY)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}{_TEMPORARY}")
         try:
             try:
                 written = _write(temporary, _encode(snapshot, self.fingerprint))

@@ -28,7 +28,7 @@ from stream.config import Config
 from stream.detect import Detect
 from stream.errors import TriplineError, UsageError
 from stream.ingest import Ingest
-from stream.transact import FAILURES, Fenced, Lane, Stage, quietly, retried
+from stream.transact import FAILURES, RETRY_S, Fenced, Lane, Stage, quietly, retried
 from stream.watch import Watch
 
 log = logging.getLogger("tripline")
@@ -112,6 +112,12 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
                 f"group {self.name}: offsets {why.args[0]} are no longer in the log: retention has overtaken them; "
                 "nothing is skipped by itself. Reset the group's offsets to go on with what is left"
             ) from why
+        except KafkaError as why:
+            if not why.retriable:
+                raise
+            log.warning("%s: %s; trying again", self.name, type(why).__name__)
+            await asyncio.sleep(RETRY_S[0])
+            return {}
         finally:
             for each in (fetch, *waits):
                 each.cancel()
@@ -130,8 +136,9 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         least = min(behind, default=0)
         ahead = {tp for tp, s in stages.items() if behind and s.watermark_ms > least + AHEAD_MS}
         paused = self.consumer.paused() & set(stages)
-        self.consumer.pause(*(ahead - paused))
-        self.consumer.resume(*(paused - ahead))
+        with suppress(*FAILURES):  # of partitions that have just gone
+            self.consumer.pause(*(ahead - paused))
+            self.consumer.resume(*(paused - ahead))
 
     async def _take(self, lane: Lane, records: list[Any]) -> None:
         try:

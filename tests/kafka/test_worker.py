@@ -58,11 +58,11 @@ def deploy(cluster: Cluster, tmp_path: Path) -> Iterator[Make]:
         deployment.close()
 
 
-def ended(process: Any) -> float:
+def ended(deployment: Deployment, process: Any) -> float:
     """Ask a worker to end; the seconds that it took."""
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(30) == 0, deployment.log()[-4000:]
     return time.monotonic() - began
 
 
@@ -93,7 +93,7 @@ def test_a_worker_scores_everything_and_leaves_within_ten_seconds(deploy: Make, 
     deployment = deploy(records)
     worker = deployment.start()
     deployment.wait_until_done()
-    assert ended(worker) < 10.0
+    assert ended(deployment, worker) < 10.0
     check(deployment, records)
 
 
@@ -108,7 +108,7 @@ def test_killed_at_random_points_nothing_is_lost_doubled_or_invented(deploy: Mak
         worker.wait()
     last = deployment.start()
     deployment.wait_until_done()
-    ended(last)
+    ended(deployment, last)
     check(deployment, records)
 
 
@@ -124,7 +124,7 @@ def test_a_frozen_worker_is_fenced_when_it_wakes(deploy: Make, records: list[byt
     deployment.produce(records[-200:])
     deployment.wait_until_done()
     for worker in (first, second):
-        ended(worker)
+        ended(deployment, worker)
     assert len(deployment.signals()) == len({(s.id, s.revision) for s in deployment.signals()})
 
 
@@ -135,9 +135,9 @@ def test_two_workers_share_the_partitions_and_one_takes_over(deploy: Make, recor
     deployment.wait_until_left(3 * len(records) // 4)
     second = deployment.start()
     deployment.wait_until_left(len(records) // 2)
-    ended(first)
+    ended(deployment, first)
     deployment.wait_until_done()
-    ended(second)
+    ended(deployment, second)
     check(deployment, records)
 
 
