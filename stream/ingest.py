@@ -22,6 +22,7 @@ from stream.checks import TIME_MS_END
 from stream.config import Config
 from stream.deadletters import RAW_BYTES_MAX
 from stream.decode import Format, decode_packed, detect, format_named
+from stream.errors import TriplineError
 from stream.events import Rejected
 from stream.keys import I64, U64, hash_key, hash_texts
 from stream.transact import Message
@@ -54,8 +55,13 @@ class Ingest:
 
     def recover(self, committed: int | None, beginning: int, end: int) -> int:
         """There is no state: what was committed is where to go on."""
+        if committed is not None and committed < beginning:
+            raise TriplineError(
+                f"{self._origin}: offset {committed} is committed, but the broker has nothing before {beginning} any "
+                "more: records are lost. Nothing is skipped by itself: reset the group's offsets to go on with the rest"
+            )
         if committed is not None:
-            return max(committed, beginning)
+            return committed
         return beginning if self._config.kafka.start == "earliest" else end
 
     def announced(self, more: bool) -> list[Message]:
