@@ -42,6 +42,16 @@ examples:
   tripline replay forged-token --accounts 1000 --days 4 --write events.jsonl
                                                    the events only, as `tripline run` reads them
 """
+EVALUATE_EPILOG: Final = """\
+examples:
+  tripline evaluate --world retailer/ --world hospital/ --jobs 2
+  tripline evaluate --world retailer/ --json - > evaluation.json
+
+A world is a folder with events.jsonl (native format, in the order of time) and truth.jsonl, one attack a line:
+  {"id": "a1", "name": "stolen key", "start": "2025-06-10T02:00:00Z", "end": "2025-06-12T04:00:00Z",
+   "entities": [{"kind": "credential", "value": "key-7"}]}
+An attack is found by an alert that opens from its start to an hour after its end and names one of its entities.
+"""
 WORKER_EPILOG: Final = """\
 begin with:
   tripline check --config tripline.toml      brokers, topics, rights: what is wrong and what to do
@@ -82,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
     _add_replay(commands)
+    _add_evaluate(commands)
     worker = commands.add_parser(
         "worker", help="Kafka: read access topics, write signals",
         description="Reads access topics, scores, and writes signals, each event exactly once. Stops on SIGTERM.",
@@ -148,6 +159,22 @@ def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     replay.add_argument("--report", type=Path, metavar="FILE.html", help="write one page to look at")
     replay.add_argument("--write", metavar="FILE", help="write the events as JSON lines instead of watching them")
     replay.set_defaults(command="replay")
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    evaluate = commands.add_parser(
+        "evaluate", help="worlds with known attacks: what is found, when, at what price",
+        description="Runs worlds whose attacks are known: what was found, when, and how many alerts were false.",
+        epilog=EVALUATE_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--world", type=Path, action="append", required=True, metavar="PATH",
+        help="folder with events.jsonl and truth.jsonl; may be given several times",
+    )  # fmt: skip
+    evaluate.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="worlds at a time")
+    evaluate.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see deploy/tripline.toml")
+    evaluate.add_argument("--json", metavar="PATH", help="write all of it as JSON; - for stdout instead of the table")
+    evaluate.set_defaults(command="evaluate")
 
 
 def _version() -> str:

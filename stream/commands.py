@@ -20,6 +20,8 @@ from stream.config import Config
 from stream.console import Console, rate_line
 from stream.decode import formats
 from stream.errors import TriplineError, UsageError
+from stream.evaluate import command as evaluation
+from stream.evaluate import table
 from stream.incidents import generate, list_incidents, load_incident, write_jsonl
 from stream.pipeline import Pipeline
 from stream.record import Recorder
@@ -133,6 +135,27 @@ def replay(arguments: argparse.Namespace) -> int:
             found={told.alert.id for told in score.found},
         )  # fmt: skip
         console.line(f"\n  the report: {arguments.report}")
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+
+    if arguments.jobs < 1:
+        raise UsageError(f"--jobs {arguments.jobs}: must be at least 1")
+    config = _config(arguments.config)
+    console, progress = Console(sys.stdout), Console(sys.stderr)
+    worlds = arguments.world
+
+    def done(count: int) -> None:
+        progress.progress(count / len(worlds), f"{count} of {len(worlds)} worlds")
+
+    outcomes = evaluation.foreign(worlds, config, arguments.jobs, done)
+    progress.done()
+    if arguments.json != "-":
+        table.show(outcomes, console)
+    if arguments.json:
+        with LineSink(arguments.json, "evaluation") as sink:
+            sink.write(table.as_json(outcomes))
     return 0
 
 

@@ -1,0 +1,96 @@
+"""What an evaluation found, to be read on a terminal and by programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, Final
+
+import msgspec
+
+from detectors.base import number
+from stream.alerts import rfc3339
+from stream.console import Console, clean
+from stream.evaluate.judge import Outcome, Told, Verdict
+
+SCHEMA: Final = "tripline.evaluation/1"
+FALSE_SHOWN: Final = 12
+NAME_WIDTH: Final = 44
+HEADINGS: Final = ("attack", "found", "minutes", "records out", "share out", "alerts", "by")
+
+
+def show(outcomes: Sequence[Outcome], console: Console) -> None:
+    """A table for each world, and a line over all of them."""
+    for outcome in outcomes:
+        console.line(
+            f"{clean(outcome.world)}: {outcome.events:,} events, {outcome.days:.1f} days, "
+            f"{outcome.watched_days:.1f} of them after the warm-up"
+            + (f"; {outcome.rejected:,} records could not be used" if outcome.rejected else "")
+        )
+        console.line()
+        grid(console, HEADINGS, [_cells(verdict) for verdict in outcome.attacks])
+        for told in outcome.false[:FALSE_SHOWN]:
+            console.line(f"  {console.paint('false', 'dim')}  {_in_short(told)}")
+        if len(outcome.false) > FALSE_SHOWN:
+            console.line(f"  {console.paint('false', 'dim')}  and {len(outcome.false) - FALSE_SHOWN:,} more")
+        console.line(
+            f"  found {outcome.found} of {len(outcome.attacks)}; false alerts {outcome.false_per_day:.2g} a day: "
+            f"{len(outcome.false)} in {outcome.watched_days:.1f} days"
+        )
+        console.line()
+    if len(outcomes) > 1:
+        console.table(totals(outcomes))
+
+
+def totals(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
+    """Over all worlds."""
+    verdicts = [verdict for outcome in outcomes for verdict in outcome.attacks]
+    found = [verdict for verdict in verdicts if verdict.found]
+    days, false = sum(o.watched_days for o in outcomes), sum(len(o.false) for o in outcomes)
+    right = sum(verdict.opened for verdict in verdicts)
+    rows = [("found", f"{len(found)} of {len(verdicts)}")]
+    if found:
+        minutes = median(verdict.minutes or 0.0 for verdict in found)
+        share = median(verdict.share_out for verdict in found)
+        rows.append(("in the median", f"after {number(minutes)} minutes, {share:.2%} of the records out"))
+        rows.append(("alerts", f"{right / len(found):.1f} for each that was found"))
+    rows.append(("false alerts", f"{false / max(days, 1e-9):.2g} a day: {false} in {days:.1f} days"))
+    rows.append(("precision", f"{right / (right + false):.2f}" if right + false else "no alert"))
+    return rows
+
+
+def grid(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows under headings: the first and the last column begin, the others end where theirs does."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    for cells in (headings, *rows):
+        parts = [
+            cell.ljust(width) if i in (0, len(widths) - 1) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        text = "  ".join(parts).rstrip()
+        console.line("  " + (console.paint(text, "dim") if cells is headings else text))
+    console.line()
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    by = f"{verdict.first.entity.kind} ({', '.join(verdict.first.detectors)})" if verdict.first else ""
+    return (
+        clean(verdict.name, NAME_WIDTH), "yes" if verdict.found else "no",
+        f"{verdict.minutes:,.1f}" if verdict.minutes is not None else "",
+        f"{verdict.records_out:,}", f"{verdict.share_out:.2%}", str(verdict.opened), by,
+    )  # fmt: skip
+
+
+def _in_short(told: Told) -> str:
+    when = rfc3339(told.at_ms)[:16].replace("T", " ")
+    return f"{when}Z  {told.severity:8}  {clean(told.title, 80)}  ({', '.join(told.detectors)})"
+
+
+def as_json(outcomes: Sequence[Outcome]) -> bytes:
+    """The outcomes as JSON, indented; the same for the same worlds and settings."""
+    worlds: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        built = msgspec.to_builtins(outcome)
+        built["found"], built["false_per_day"] = outcome.found, outcome.false_per_day
+        worlds.append(built)
+    return msgspec.json.format(msgspec.json.encode({"schema": SCHEMA, "worlds": worlds}), indent=1) + b"\n"
