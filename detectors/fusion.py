@@ -13,6 +13,7 @@ entity's evidence is held for an hour after a short finding and for six after a 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from typing import Final
 
 import msgspec
@@ -20,6 +21,7 @@ import msgspec
 from detectors.base import HOUR_MS, WINDOW_NAMES, WINDOWS_S
 
 HOLD_MS: Final = (HOUR_MS, 6 * HOUR_MS, HOUR_MS)
+NEAR_BITS: Final = (0, 2, 4, 6)
 ENTITIES_MAX: Final = 20_000  # with evidence at once; beyond, the weakest is dropped
 
 
@@ -103,6 +105,11 @@ class Fusion:
     def entities(self) -> list[Entity]:
         """Every entity with evidence, strongest first."""
         return sorted(self._held, key=lambda entity: (-self.score(entity), entity))
+
+    def near(self, threshold: float) -> dict[str, float]:
+        """How many entities have evidence that is at most 0, 2, 4, 6 bits below the threshold, each by itself."""
+        best = sorted(threshold - max(e.score for e in held.values()) for held in self._held.values())
+        return {str(bits): float(bisect_right(best, bits)) for bits in NEAR_BITS}
 
     def save(self) -> list[Evidence]:
         """All that is held, as values."""

@@ -33,7 +33,7 @@ class Detect:
 
     def __init__(self, config: Config, partition: int, counts: Counts, say: Callable[[str], None]) -> None:
         self._config = config
-        self._partition = partition
+        self.partition = partition
         self._counts = counts
         self._say = say
         self._signals: list[Signal] = []
@@ -148,7 +148,7 @@ class Detect:
     def _renew(self) -> None:
         self.aligner = Aligner()
         self.pipeline = Pipeline(
-            self._config, lambda _alert: None, on_signal=self._signals.append, partition=self._partition
+            self._config, lambda _alert: None, on_signal=self._signals.append, partition=self.partition
         )
 
     def _opened(self) -> StateDirectory:
@@ -159,11 +159,11 @@ class Detect:
 
     @property
     def _path(self) -> Path:
-        return Path(self._config.worker.state) / f"partition-{self._partition}"
+        return Path(self._config.worker.state) / f"partition-{self.partition}"
 
     @property
     def _topic(self) -> str:
-        return f"{self._config.kafka.observations}/{self._partition}"
+        return f"{self._config.kafka.observations}/{self.partition}"
 
     def _repeats(self, block: PackedBlock, repeated: Any) -> list[Message]:
         return [

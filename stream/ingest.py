@@ -36,8 +36,9 @@ class Counts(Protocol):
 
     dead_letters: Counter[str]  # by reason
     alerts: Counter[tuple[str, str]]  # by status and severity
-    ingested: int
+    ingested: Counter[str]  # events by topic
     future: int
+    stage_s: dict[str, float]  # seconds by stage
 
 
 class Ingest:
@@ -45,13 +46,13 @@ class Ingest:
 
     def __init__(self, config: Config, topic: str, partition: int, counts: Counts) -> None:
         self._config = config
+        self._topic = topic
         self._origin = f"kafka:{topic}/{partition}"
         self._key = hash_key(config.hash_key)
         self._format: Format | None = None if config.format == "auto" else format_named(config.format)
         self._counts = counts
         self.watermark_ms = 0
         self._behind = False  # the partitions were told that more was waiting
-        self.stage_s: dict[str, float] = {}
 
     def recover(self, committed: int | None, beginning: int, end: int) -> int:
         """There is no state: what was committed is where to go on."""
@@ -87,7 +88,7 @@ class Ingest:
         letters += [self._rejected(good[r.index], r) for r in rejected]
         began = self._spent("decode", began)
         self._believe(out, offsets, [r.timestamp for r in good])
-        self._counts.ingested += len(out)
+        self._counts.ingested[self._topic] += len(out)
         messages = self._shuffled(out, more)
         self._spent("shuffle", began)
         return messages + letters
@@ -161,7 +162,7 @@ class Ingest:
 
     def _spent(self, stage: str, began: float) -> float:
         now = time.perf_counter()
-        self.stage_s[stage] = self.stage_s.get(stage, 0.0) + now - began
+        self._counts.stage_s[stage] = self._counts.stage_s.get(stage, 0.0) + now - began
         return now
 
 

@@ -69,6 +69,8 @@ class Pipeline:
         self.duplicates = 0
         self.tick_ms = 0  # stream time of the latest tick: when the alerts that it emits are told
         self.stage_s: dict[str, float] = {}
+        self.resumed = False  # its counts began before this process
+        self.near: dict[str, float] = {}  # entities with evidence, by how far below the threshold at most
         self._emit_alert = emit
         self._on_signal = on_signal
         self._on_tick = on_tick
@@ -206,6 +208,7 @@ class Pipeline:
                 self._gather(detector, findings)
         self.fusion.expire(now_ms)
         self.correlator.tick(now_ms, self.began_ms, self.fusion, self._emit)
+        self.near = self.fusion.near(self.correlator.budget.threshold())
         for kind, table in self.tables.items():
             self.trace.forget(kind, table.evict(now_ms))
         self._on_tick(now_ms)
@@ -267,6 +270,7 @@ class Pipeline:
 
     def load(self, meta: Mapping[str, Any], arrays: Columns) -> None:
         """Continue from what `save` gave."""
+        self.resumed = True
         parts: dict[str, Columns] = {}
         for name, array in arrays.items():
             part, _, column = name.partition("/")

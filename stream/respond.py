@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
@@ -30,8 +31,10 @@ from detectors.base import Detector
 from stream import kafka, metrics, signals
 from stream.alerts import Alert, alert_of, encode
 from stream.config import Config
+from stream.durations import DELAY_S, Durations
 from stream.ingest import letter
 from stream.merge import Group, Merger
+from stream.metrics.respond import Monitor, respond_registry
 from stream.signals import Signal
 
 log = logging.getLogger("tripline")
@@ -46,6 +49,8 @@ class Respond:
     def __init__(self, config: Config, on_alert: Callable[[Alert], None] = lambda _alert: None) -> None:
         self.config = config
         self.alerts: Counter[tuple[str, str]] = Counter()
+        self.detected: Counter[tuple[str, str]] = Counter()
+        self.delays = Durations(DELAY_S)
         self.dead_letters: Counter[str] = Counter()
         self.signals = 0
         self.stopping = asyncio.Event()
@@ -118,6 +123,9 @@ class Respond:
         alert = alert_of(told, self._detectors, self.config.runbook_url)
         await (await self._out.send(key=alert.id.encode(), value=encode(alert).rstrip()))
         self.alerts[alert.status, alert.severity] += 1
+        if alert.status == "open":
+            self.detected.update((detector, alert.severity) for detector in alert.detectors)
+            self.delays.add(time.time() - told.crossed / 1000)
         self._on_alert(alert)
 
     async def _dead_letter(self, message: bytes, offset: int, detail: str) -> None:
@@ -131,7 +139,7 @@ class Respond:
         if worker.metrics_port == 0:
             return lambda: None
         return metrics.serve(
-            metrics.respond_registry(self), worker.metrics_port, worker.metrics_address,
+            respond_registry(self), worker.metrics_port, worker.metrics_address,
             setting="worker.metrics_port", health={"/livez": lambda: "", "/readyz": self._ready},
         )  # fmt: skip
 
@@ -155,7 +163,7 @@ def _app(config: Config) -> Any:
         web_enabled=False, autodiscover=False, topic_partitions=1, topic_replication_factor=settings.replication,
         topic_allow_declare=True, consumer_auto_offset_reset="earliest", stream_wait_empty=False,
         broker_session_timeout=settings.session_timeout_s, broker_heartbeat_interval=settings.session_timeout_s / 5,
-        broker_commit_every=100, broker_commit_interval=1.0, producer_acks=-1, loghandlers=[],
+        broker_commit_every=100, broker_commit_interval=1.0, producer_acks=-1, loghandlers=[], Monitor=Monitor,
     )  # fmt: skip
 
 

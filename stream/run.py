@@ -73,6 +73,7 @@ class Counts:
     dead_letters: Counter[str] = field(default_factory=Counter)
     alerts: Counter[tuple[str, str]] = field(default_factory=Counter)
     source_bytes: int = 0
+    detected: Counter[tuple[str, str]] = field(default_factory=Counter)
     stage_s: dict[str, float] = field(default_factory=dict)
 
 
@@ -125,6 +126,7 @@ class Run:
         self._say = say
         self._sink: LineSink | None = None
         self._saved_at = time.monotonic()
+        self._metrics = metrics.registry_of(self.pipeline, self.counts)
 
     def go(self, on_progress: Callable[[], None] = lambda: None) -> bool:
         """Read everything; True at the end of the input, False where it was stopped. Raises TriplineError."""
@@ -148,7 +150,7 @@ class Run:
             dead.counts.update(self.counts.dead_letters)
             self.counts.dead_letters = dead.counts
             if options.metrics_port is not None:
-                stack.callback(metrics.serve(metrics.registry_of(self.pipeline, self.counts), options.metrics_port))
+                stack.callback(metrics.serve(self._metrics, options.metrics_port))
             stack.enter_context(self.stop.caught())
             position = resume
             ended = False
@@ -202,6 +204,8 @@ class Run:
 
     def _emit(self, alert: Alert) -> None:
         self.counts.alerts[alert.status, alert.severity] += 1
+        if alert.status == "open":
+            self.counts.detected.update((detector, alert.severity) for detector in alert.detectors)
         if self._sink is not None:
             self._sink.write(encode(alert))
             self._sink.flush()  # few, and somebody waits for them
@@ -251,7 +255,7 @@ class Run:
 
     def _write_metrics(self) -> None:
         if self.options.metrics_file is not None:
-            metrics.write(metrics.registry_of(self.pipeline, self.counts), self.options.metrics_file)
+            metrics.write(self._metrics, self.options.metrics_file)
 
     def _spent(self, stage: str, began: float) -> None:
         self.counts.stage_s[stage] = self.counts.stage_s.get(stage, 0.0) + time.perf_counter() - began

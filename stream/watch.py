@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from stream import metrics
 from stream.errors import TriplineError
+from stream.metrics.worker import worker_registry
 
 if TYPE_CHECKING:
     from stream.worker import Worker
@@ -35,7 +36,7 @@ class Watch:
         if config.metrics_port == 0:
             yield
             return
-        registry = metrics.worker_registry(self._worker)
+        registry = worker_registry(self._worker)
         stop = metrics.serve(
             registry, config.metrics_port, config.metrics_address, setting="worker.metrics_port",
             health={"/livez": self.alive, "/readyz": self.ready},

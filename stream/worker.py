@@ -26,6 +26,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, NoOffsetForPartiti
 from stream import kafka
 from stream.config import Config
 from stream.detect import Detect
+from stream.durations import BATCH_S, Durations
 from stream.errors import TriplineError, UsageError
 from stream.ingest import Ingest
 from stream.transact import FAILURES, RETRY_S, Fenced, Lane, Stage, quietly, retried
@@ -50,7 +51,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         self.lanes: dict[TopicPartition, Lane] = {}
         self.rebalances = 0
         self.opening = False
-        self.batch_s = 0.0
+        self.recoveries = 0
+        self.batches = Durations(BATCH_S)
         self._taken = 0
         self._config = config
         self._topics, self._pattern = list(topics), pattern
@@ -126,7 +128,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         began = time.monotonic()
         await asyncio.gather(*(self._take(self.lanes[tp], batch) for tp, batch in batches.items() if tp in self.lanes))
         if batches:
-            self.batch_s = time.monotonic() - began
+            self.batches.add(time.monotonic() - began)
             self._keep_pace()
 
     def _keep_pace(self) -> None:
@@ -146,6 +148,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         except Fenced:
             await self._lost(lane)
         except FAILURES as why:
+            self.recoveries += 1
             log.warning("%s %s: %s; recovering", self.name, lane.partition, type(why).__name__)
             if isinstance(lane.stage, Detect):
                 lane.stage.forget()
@@ -223,8 +226,9 @@ class Worker:
         self.stopping = asyncio.Event()
         self.dead_letters: Counter[str] = Counter()
         self.alerts: Counter[tuple[str, str]] = Counter()  # revisions of signals, by status and severity
-        self.ingested = 0
+        self.ingested: Counter[str] = Counter()  # events by topic
         self.future = 0
+        self.stage_s: dict[str, float] = {}  # of ingest
         self._say = say
         self.groups: list[Group] = []
         if "ingest" in config.worker.roles:

@@ -37,8 +37,9 @@ class Counts:
 
     dead_letters: Counter[str] = field(default_factory=Counter)
     alerts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    ingested: int = 0
+    ingested: Counter[str] = field(default_factory=Counter)
     future: int = 0
+    stage_s: dict[str, float] = field(default_factory=dict)
 
 
 class Deployment:

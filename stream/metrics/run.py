@@ -1,0 +1,55 @@
+"""Metrics of `tripline run`: those of its one pipeline, and the alerts that it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+
+from stream.metrics.families import counters
+from stream.metrics.pipeline import Counts, PipelineCollector
+from stream.metrics.process import process_registry
+from stream.pipeline import Pipeline
+
+
+class Told(Protocol):
+    """What is counted where alerts are written."""
+
+    @property
+    def alerts(self) -> Mapping[tuple[str, str], int]:
+        """By status and severity."""
+        ...
+
+    @property
+    def detected(self) -> Mapping[tuple[str, str], int]:
+        """Opened alerts, by detector that has evidence in it and severity."""
+        ...
+
+
+class RunCounts(Counts, Told, Protocol):
+    """All that a run counts beside its pipeline."""
+
+
+class AlertsCollector:
+    """A collector for the alerts that were told."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+
+    def collect(self) -> Iterator[Metric]:
+        """Alerts by status and severity, and by detector."""
+        yield counters("tripline_alerts", "Alert revisions emitted.", ["status", "severity"], dict(self._told.alerts))
+        yield counters(
+            "tripline_detector_alerts", "Alerts opened that rest on a finding of the detector.",
+            ["detector", "severity"], dict(self._told.detected),
+        )  # fmt: skip
+
+
+def registry_of(pipeline: Pipeline, counts: RunCounts) -> CollectorRegistry:
+    """A registry with this run's metrics and nothing else."""
+    registry = process_registry(pipeline.config)
+    registry.register(PipelineCollector(lambda: [pipeline], counts))
+    registry.register(AlertsCollector(counts))
+    return registry

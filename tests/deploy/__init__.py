@@ -1,0 +1,1 @@
+"""How it is deployed and watched: metrics, rules, dashboards, images, manifests."""
