@@ -18,7 +18,7 @@ import numpy.typing as npt
 from detectors.kernels import kernel
 from stream.checks import TIME_MS_END, TIME_MS_MIN
 from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES, TEXT_FIELDS, EventBlock
-from stream.keys import I64, U8, pack
+from stream.keys import I64, U8, U64, hash_texts, pack
 from stream.networks import network_names
 
 TEXTS: Final = (*TEXT_FIELDS, "network")
@@ -38,56 +38,68 @@ class BadBlock(Exception):  # noqa: N818 - it is a verdict on a message
 
 
 @kernel
-def _gather(buffer: U8, offsets: I64, index: I64, out: U8, out_offsets: I64) -> None:
+def _gather(buffer: U8, starts: I64, stops: I64, out: U8) -> None:
     at = 0
-    for i in range(index.shape[0]):
-        for p in range(offsets[index[i]], offsets[index[i] + 1]):
+    for i in range(starts.shape[0]):
+        for p in range(starts[i], stops[i]):
             out[at] = buffer[p]
             at += 1
-        out_offsets[i + 1] = at
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """n texts as one UTF-8 buffer (uint8) and their offsets in it (int64[n + 1])."""
+    """n texts: where each begins and ends (int64[n]) in UTF-8 (uint8) that may hold more than them, as a log does."""
 
     buffer: U8
-    offsets: I64
+    starts: I64
+    stops: I64
 
     @classmethod
     def of(cls, texts: list[str]) -> Packed:
-        """The texts, packed."""
-        return cls(*pack(texts))
+        """The texts, one after the other."""
+        return cls.along(*pack(texts))
+
+    @classmethod
+    def along(cls, buffer: U8, offsets: I64) -> Packed:
+        """The texts that fill the buffer, by their offsets in it (int64[n + 1])."""
+        return cls(buffer, offsets[:-1], offsets[1:])
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.starts)
 
     def __getitem__(self, i: int) -> str:
-        return self.buffer[self.offsets[i] : self.offsets[i + 1]].tobytes().decode("utf-8", "replace")
+        return self.buffer[self.starts[i] : self.stops[i]].tobytes().decode("utf-8", "replace")
 
     def texts(self) -> list[str]:
         """All of them."""
         return [self[i] for i in range(len(self))]
 
     def take(self, index: I64) -> Packed:
-        """The texts at `index`."""
-        offsets = np.zeros(len(index) + 1, np.int64)
-        buffer = np.empty(int((self.offsets[index + 1] - self.offsets[index]).sum()), np.uint8)
+        """The texts at `index`, where they lie."""
+        return Packed(self.buffer, self.starts[index], self.stops[index])
+
+    def compact(self) -> Packed:
+        """The same texts with nothing else in the buffer, in their order."""
+        offsets = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(self.stops - self.starts, out=offsets[1:])
+        if len(self.buffer) == offsets[-1] and (self.starts == offsets[:-1]).all():
+            return self
+        buffer = np.empty(int(offsets[-1]), np.uint8)
         if len(buffer):
-            _gather(self.buffer, self.offsets, index, buffer, offsets)
+            _gather(self.buffer, self.starts, self.stops, buffer)
         buffer.setflags(write=False)  # as all packed text is: kernels are compiled for one kind of array
-        return Packed(buffer, offsets)
+        return Packed.along(buffer, offsets)
 
 
 @kernel
-def _last_numbers(buffer: U8, offsets: I64, out: I64) -> None:
+def _last_numbers(buffer: U8, starts: I64, stops: I64, out: I64) -> None:
     for i in range(out.shape[0]):
         out[i] = -1
-        p = offsets[i + 1] - 1
-        while p >= offsets[i] and not 48 <= buffer[p] <= 57:
+        p = stops[i] - 1
+        while p >= starts[i] and not 48 <= buffer[p] <= 57:
             p -= 1
         scale, value, digits = 1, 0, 0
-        while p >= offsets[i] and 48 <= buffer[p] <= 57 and digits < DIGITS_MAX:
+        while p >= starts[i] and 48 <= buffer[p] <= 57 and digits < DIGITS_MAX:
             value += scale * (int(buffer[p]) - 48)
             scale *= 10
             digits += 1
@@ -104,7 +116,7 @@ def last_numbers(column: Packed) -> I64:
     """
     out: I64 = np.full(len(column), -1, np.int64)
     if len(column.buffer):
-        _last_numbers(column.buffer, column.offsets, out)
+        _last_numbers(column.buffer, column.starts, column.stops, out)
     return out
 
 
@@ -132,6 +144,19 @@ class PackedBlock:
     def __len__(self) -> int:
         return len(self.time)
 
+    def hashes(self, names: Sequence[str], key: U64) -> U64:
+        """The keyed hash of each text of some columns, 0 where it is empty: uint64[names, n]."""
+        columns = [self.text[name] for name in names]
+        out: U64 = np.empty((len(columns), len(self)), np.uint64)
+        hash_texts(
+            tuple(c.buffer for c in columns),
+            tuple(c.starts for c in columns),
+            tuple(c.stops for c in columns),
+            key,
+            out,
+        )
+        return out
+
     def take(self, index: I64) -> PackedBlock:
         """The events at `index` (int64[m]), in its order."""
         numbers: dict[str, Any] = {name: getattr(self, name)[index] for name, _ in NUMBERS}
@@ -149,11 +174,13 @@ def joined(parts: Sequence[PackedBlock]) -> PackedBlock:
     numbers["origin"] = np.concatenate(places)
     text = {}
     for name in parts[0].text:
-        columns = [part.text[name] for part in parts]
+        columns = [part.text[name].compact() for part in parts]
         buffer = np.concatenate([column.buffer for column in columns])
         buffer.setflags(write=False)
-        lengths = np.concatenate([np.diff(column.offsets) for column in columns])
-        text[name] = Packed(buffer, np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
+        before = np.cumsum([0, *(len(column.buffer) for column in columns)]).tolist()
+        starts = np.concatenate([column.starts + at for column, at in zip(columns, before, strict=False)])
+        stops = np.concatenate([column.stops + at for column, at in zip(columns, before, strict=False)])
+        text[name] = Packed(buffer, starts, stops)
     return PackedBlock(origins, **numbers, text=text)
 
 
@@ -213,9 +240,10 @@ def encode(block: PackedBlock, watermark_ms: int = 0, more: bool = False) -> byt
         raise ValueError(f"{len(block)} events in one block, the limit is {EVENTS_MAX}")
     lengths, buffers = {}, {}
     for name, column in block.text.items():
-        if len(column.buffer):
-            lengths[name] = np.diff(column.offsets).astype("<u2").data.cast("B")
-            buffers[name] = np.ascontiguousarray(column.buffer).data
+        dense = column.compact()
+        if len(dense.buffer):
+            lengths[name] = (dense.stops - dense.starts).astype("<u2").data.cast("B")
+            buffers[name] = np.ascontiguousarray(dense.buffer).data
     numbers = {name: np.ascontiguousarray(getattr(block, name), dtype).view(np.uint8).data for name, dtype in NUMBERS}
     return _encoder.encode(_Wire(VERSION, block.origins, watermark_ms, more, len(block), numbers, lengths, buffers))
 
@@ -252,7 +280,7 @@ def _numbers(wire: _Wire, name: str, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 
 def _text(wire: _Wire, name: str) -> Packed:
     if name not in wire.buffers and name not in wire.lengths:
-        return Packed(np.frombuffer(b"", np.uint8), np.zeros(wire.events + 1, np.int64))
+        return Packed.along(np.frombuffer(b"", np.uint8), np.zeros(wire.events + 1, np.int64))
     lengths, buffer = wire.lengths.get(name, memoryview(b"")), wire.buffers.get(name, memoryview(b""))
     if len(lengths) != 2 * wire.events:
         raise BadBlock(f"{name}: not {wire.events} lengths")
@@ -260,4 +288,4 @@ def _text(wire: _Wire, name: str) -> Packed:
     np.cumsum(np.frombuffer(lengths, "<u2"), out=offsets[1:])
     if offsets[-1] != len(buffer):
         raise BadBlock(f"{name}: {len(buffer)} bytes of text, the lengths come to {offsets[-1]}")
-    return Packed(np.frombuffer(buffer, np.uint8), offsets)
+    return Packed.along(np.frombuffer(buffer, np.uint8), offsets)

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.kernels import kernel
+from stream.records import Records
 
 HEAD_BYTES: Final = 4096  # of a record that is too long: enough to see what it was
 LINES: Final = -1
 SNIFF_BYTES: Final = 64  # what decides comes within the first few bytes of a document
+CARRIAGE_RETURN: Final = 13
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 
 _LEVELS: Final = (  # the depth at which the records of a document lie, by how it begins
@@ -44,7 +46,7 @@ def level_of(start: bytes, final: bool) -> int | None:
 class Framed:
     """Records with their places (int64[n], 1-based lines or ordinals), and (place, head, bytes) of those too long."""
 
-    records: list[bytes] = field(default_factory=list)
+    records: Records = field(default_factory=lambda: Records.of([]))
     lines: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     too_long: list[tuple[int, bytes, int]] = field(default_factory=list)
 
@@ -61,20 +63,22 @@ class LineFramer:
 
     def feed(self, block: bytes) -> Framed:
         """The records that end in this block."""
-        head, newline, tail = block.rpartition(b"\n")
-        if not newline:
+        end = block.rfind(b"\n") + 1
+        if not end:
             self._hold(block)
             return Framed()
-        framed = self._split(head)
+        whole = block if end == len(block) else block[:end]
+        framed = self._split(self._rest + whole if self._rest else whole)
         self._rest, self._dropped = b"", 0
-        self._hold(tail)
+        self._hold(block[end:])
         return framed
 
     def finish(self) -> Framed:
         """The last line, when nothing ends it."""
         if not self._rest:
             return Framed()
-        framed = self._split(b"", closed=0)
+        framed = self._split(self._rest + b"\n")
+        self.offset -= 1  # the newline was ours
         self._rest, self._dropped = b"", 0
         return framed
 
@@ -95,28 +99,25 @@ class LineFramer:
         else:
             self._rest += tail
 
-    def _split(self, block: bytes, closed: int = 1) -> Framed:
-        data = self._rest + block if self._rest else block
-        self.offset += len(data) + self._dropped + closed
-        parts = data.split(b"\n")
-        first = self.line
-        self.line += len(parts)
-        too_long: list[tuple[int, bytes, int]] = []
-        if self._dropped:
-            too_long.append((first, parts[0][:HEAD_BYTES], len(parts[0]) + self._dropped))
-            parts[0] = b""
-        if len(data) > self._limit and max(map(len, parts)) > self._limit:
-            for index, part in enumerate(parts):
-                if len(part) > self._limit:
-                    too_long.append((first + index, part[:HEAD_BYTES], len(part)))
-                    parts[index] = b""
+    def _split(self, data: bytes) -> Framed:
+        self.offset += len(data) + self._dropped
+        found = Records.lines(data)
+        lines = np.arange(self.line, self.line + len(found), dtype=np.int64)
+        self.line += len(found)
+        lengths = found.stops - found.starts
+        lengths[0] += self._dropped
+        too_long = []
+        if self._dropped or len(data) > self._limit:
+            over = lengths > self._limit
+            too_long = [(int(lines[i]), found[i][:HEAD_BYTES], int(lengths[i])) for i in np.flatnonzero(over).tolist()]
+            lengths[over] = 0
         if b"\r" in data:
-            parts = [part.removesuffix(b"\r") for part in parts]
-        lines = np.arange(first, first + len(parts), dtype=np.int64)
-        if not all(parts):
-            lines = lines[np.fromiter(map(bool, parts), np.bool_, len(parts))]
-            parts = [part for part in parts if part]
-        return Framed(parts, lines, too_long)
+            last = np.frombuffer(data, np.uint8)[np.maximum(found.stops - 1, 0)]
+            ends = (last == CARRIAGE_RETURN) & (lengths > 0)
+            found.stops[ends] -= 1
+            lengths[ends] -= 1
+        kept = lengths > 0
+        return Framed(found, lines, too_long) if kept.all() else Framed(found.take(kept), lines[kept], too_long)
 
 
 class DocumentFramer:
@@ -158,7 +159,7 @@ class DocumentFramer:
         if inside:
             self._hold(block[start:])
         self._scanned += len(block)
-        return Framed(records, np.array(places, np.int64), too_long)
+        return Framed(Records.of(records), np.array(places, np.int64), too_long)
 
     def finish(self) -> Framed:
         """Nothing: a record of a document ends with its brace."""

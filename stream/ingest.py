@@ -24,7 +24,8 @@ from stream.deadletters import RAW_BYTES_MAX
 from stream.decode import Format, decode_packed, detect, format_named
 from stream.errors import TriplineError
 from stream.events import Rejected
-from stream.keys import I64, U64, hash_key, hash_texts
+from stream.keys import I64, hash_key
+from stream.records import Records
 from stream.transact import Message
 
 BLOCK_EVENTS: Final = 2_048  # of about 250 bytes: well below what a broker takes as one message
@@ -82,7 +83,7 @@ class Ingest:
             return letters + [self._letter(r, "unknown_format", "no format recognises it; set `format`") for r in good]
         offsets = np.array([r.offset for r in good], np.int64)
         out, rejected = decode_packed(
-            self._format, [r.value for r in good], self._origin, offsets, TIME_MS_END - 1,
+            self._format, Records.of([r.value for r in good]), self._origin, offsets, TIME_MS_END - 1,
             mixed=self._config.format == "auto",
         )  # fmt: skip
         letters += [self._rejected(good[r.index], r) for r in rejected]
@@ -146,10 +147,8 @@ class Ingest:
 
     def _split(self, block: PackedBlock) -> list[I64]:
         """The places of each partition's events, in their order."""
-        account, count = block.text["account"], self._config.kafka.partitions
-        hashes: U64 = np.empty(len(block), np.uint64)
-        hash_texts(account.buffer, account.offsets, self._key, hashes)
-        owner = (hashes >> np.uint64(32)) % np.uint64(count)
+        count = self._config.kafka.partitions
+        owner = (block.hashes(["account"], self._key)[0] >> np.uint64(32)) % np.uint64(count)
         order = np.argsort(owner, kind="stable")
         return np.split(order, np.searchsorted(owner[order], np.arange(1, count, dtype=np.uint64)))
 

@@ -9,6 +9,7 @@ names the chance of any such pair is below 0.03 %.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -53,102 +54,114 @@ def _rotl(x: Any, b: int) -> Any:
     return np.uint64((x << np.uint64(b)) | (x >> np.uint64(64 - b)))
 
 
-@kernel
-def hash_texts(buffer: U8, offsets: I64, key: U64, out: U64) -> None:
-    """out[i] = SipHash-1-3 of text i; 0 stands for the empty text and for it alone."""
+@inline
+def _hash(buffer: U8, start: Any, stop: Any, key: U64) -> Any:
+    """SipHash-1-3 of buffer[start:stop]; 0 stands for the empty text and for it alone."""
     u8 = np.uint64(8)
-    for i in range(out.shape[0]):
-        start = np.uint64(offsets[i])
-        stop = np.uint64(offsets[i + 1])
-        length = stop - start
-        if length == np.uint64(0):
-            out[i] = np.uint64(0)
-            continue
-        v0 = key[0] ^ np.uint64(0x736F6D6570736575)
-        v1 = key[1] ^ np.uint64(0x646F72616E646F6D)
-        v2 = key[0] ^ np.uint64(0x6C7967656E657261)
-        v3 = key[1] ^ np.uint64(0x7465646279746573)
-        blocks = length // u8
-        for b in range(blocks + np.uint64(1)):
-            p = start + np.uint64(b) * u8
-            word = np.uint64(0)
-            if np.uint64(b) < blocks:
-                for j in range(8):
-                    word |= np.uint64(buffer[p + np.uint64(j)]) << np.uint64(8 * j)
-            else:
-                word = length << np.uint64(56)
-                for j in range(np.int64(length & np.uint64(7))):
-                    word |= np.uint64(buffer[p + np.uint64(j)]) << np.uint64(8 * j)
-            v3 ^= word
-            v0 += v1
-            v1 = _rotl(v1, 13) ^ v0
-            v0 = _rotl(v0, 32)
-            v2 += v3
-            v3 = _rotl(v3, 16) ^ v2
-            v0 += v3
-            v3 = _rotl(v3, 21) ^ v0
-            v2 += v1
-            v1 = _rotl(v1, 17) ^ v2
-            v2 = _rotl(v2, 32)
-            v0 ^= word
-        v2 ^= np.uint64(0xFF)
-        for _ in range(3):
-            v0 += v1
-            v1 = _rotl(v1, 13) ^ v0
-            v0 = _rotl(v0, 32)
-            v2 += v3
-            v3 = _rotl(v3, 16) ^ v2
-            v0 += v3
-            v3 = _rotl(v3, 21) ^ v0
-            v2 += v1
-            v1 = _rotl(v1, 17) ^ v2
-            v2 = _rotl(v2, 32)
-        h = v0 ^ v1 ^ v2 ^ v3
-        out[i] = h if h != np.uint64(0) else np.uint64(1)
+    length = stop - start
+    if length == np.uint64(0):
+        return np.uint64(0)
+    v0 = key[0] ^ np.uint64(0x736F6D6570736575)
+    v1 = key[1] ^ np.uint64(0x646F72616E646F6D)
+    v2 = key[0] ^ np.uint64(0x6C7967656E657261)
+    v3 = key[1] ^ np.uint64(0x7465646279746573)
+    blocks = length // u8
+    for b in range(blocks + np.uint64(1)):
+        p = start + np.uint64(b) * u8
+        word = np.uint64(0)
+        if np.uint64(b) < blocks:
+            for j in range(8):
+                word |= np.uint64(buffer[p + np.uint64(j)]) << np.uint64(8 * j)
+        else:
+            word = length << np.uint64(56)
+            for j in range(np.int64(length & np.uint64(7))):
+                word |= np.uint64(buffer[p + np.uint64(j)]) << np.uint64(8 * j)
+        v3 ^= word
+        v0 += v1
+        v1 = _rotl(v1, 13) ^ v0
+        v0 = _rotl(v0, 32)
+        v2 += v3
+        v3 = _rotl(v3, 16) ^ v2
+        v0 += v3
+        v3 = _rotl(v3, 21) ^ v0
+        v2 += v1
+        v1 = _rotl(v1, 17) ^ v2
+        v2 = _rotl(v2, 32)
+        v0 ^= word
+    v2 ^= np.uint64(0xFF)
+    for _ in range(3):
+        v0 += v1
+        v1 = _rotl(v1, 13) ^ v0
+        v0 = _rotl(v0, 32)
+        v2 += v3
+        v3 = _rotl(v3, 16) ^ v2
+        v0 += v3
+        v3 = _rotl(v3, 21) ^ v0
+        v2 += v1
+        v1 = _rotl(v1, 17) ^ v2
+        v2 = _rotl(v2, 32)
+    h = v0 ^ v1 ^ v2 ^ v3
+    return h if h != np.uint64(0) else np.uint64(1)
+
+
+@kernel
+def hash_texts(buffers: tuple[U8, ...], starts: tuple[I64, ...], stops: tuple[I64, ...], key: U64, out: U64) -> None:
+    """out[c, i] = SipHash-1-3 of text i of column c, 0 where it is empty.
+
+    Event by event: where the columns lie in one log, what is read is read in its order.
+    """
+    for i in range(out.shape[1]):
+        for c in range(out.shape[0]):
+            out[c, i] = _hash(buffers[c], np.uint64(starts[c][i]), np.uint64(stops[c][i]), key)
 
 
 def hash_column(texts: list[str], key: U64) -> U64:
     """SipHash-1-3 of each text, 0 where it is empty: uint64[n]."""
     buffer, offsets = pack(texts)
-    out = np.empty(len(texts), np.uint64)
-    hash_texts(buffer, offsets, key, out)
-    return out
+    out = np.empty((1, len(texts)), np.uint64)
+    hash_texts((buffer,), (offsets[:-1],), (offsets[1:],), key, out)
+    hashes: U64 = out[0]
+    return hashes
+
+
+COUNT, FREE, LIMIT, OVERFLOWED, NEW = range(5)  # an index's tally: slots handed out, free, at most; the last call's
 
 
 @kernel
 def _resolve(
-    hashes: U64, lookup: I32, owner: U64, count: int, limit: int, free: I32, free_count: int, slots: I32, fresh: I64
-) -> tuple[int, int, int, int]:
-    mask = np.uint64(lookup.shape[0] - 1)
-    new = 0
-    overflowed = 0
-    for i in range(hashes.shape[0]):
-        h = hashes[i]
-        if h == np.uint64(0):
-            slots[i] = ABSENT
-            continue
-        p = h & mask
-        while lookup[p] != 0 and owner[lookup[p]] != h:
-            p = (p + np.uint64(1)) & mask
-        if lookup[p] != 0:
-            slots[i] = lookup[p]
-            continue
-        if free_count > 0:
-            free_count -= 1
-            slot = free[free_count]
-        elif count < limit:
-            slot = np.int32(count)
-            count += 1
-        else:
-            slots[i] = OVERFLOW
-            overflowed += 1
-            continue
-        lookup[p] = slot
-        owner[slot] = h
-        slots[i] = slot
-        fresh[new] = i
-        new += 1
-    return count, free_count, new, overflowed
+    hashes: U64, lookups: tuple[I32, ...], owners: tuple[U64, ...], frees: tuple[I32, ...], tallies: tuple[I64, ...],
+    slots: I32, fresh: I64,
+) -> None:  # fmt: skip
+    for k in range(hashes.shape[0]):
+        lookup, owner, tally = lookups[k], owners[k], tallies[k]
+        mask = np.uint64(lookup.shape[0] - 1)
+        tally[NEW] = 0
+        for i in range(hashes.shape[1]):
+            h = hashes[k, i]
+            if h == np.uint64(0):
+                slots[k, i] = ABSENT
+                continue
+            p = h & mask
+            while lookup[p] != 0 and owner[lookup[p]] != h:
+                p = (p + np.uint64(1)) & mask
+            if lookup[p] != 0:
+                slots[k, i] = lookup[p]
+                continue
+            if tally[FREE] > 0:
+                tally[FREE] -= 1
+                slot = frees[k][tally[FREE]]
+            elif tally[COUNT] < tally[LIMIT]:
+                slot = np.int32(tally[COUNT])
+                tally[COUNT] += 1
+            else:
+                slots[k, i] = OVERFLOW
+                tally[OVERFLOWED] += 1
+                continue
+            lookup[p] = slot
+            owner[slot] = h
+            slots[k, i] = slot
+            fresh[k, tally[NEW]] = i
+            tally[NEW] += 1
 
 
 @kernel
@@ -185,47 +198,47 @@ class Index:
     """
 
     def __init__(self, limit: int, key: U64) -> None:
-        self.limit = limit + 1
         self._key = key
-        self.count = 1  # slots handed out so far, the overflow slot included
-        self.overflowed = 0  # events that found no room
+        self._tally: I64 = np.array([1, 0, limit + 1, 0, 0], np.int64)
         self.owner: U64 = np.zeros(16, np.uint64)
         self._lookup: I32 = np.zeros(32, np.int32)  # 0: a free place, since no name owns slot 0
         self._free: I32 = np.zeros(0, np.int32)
-        self._free_count = 0
         self._name_start: I64 = np.zeros(16, np.int64)
         self._name_length: U16 = np.zeros(16, np.uint16)
         self._arena: U8 = np.zeros(1024, np.uint8)
         self._arena_used = 0
 
     def __len__(self) -> int:
-        return self.count - 1 - self._free_count
+        return self.count - 1 - int(self._tally[FREE])
+
+    @property
+    def count(self) -> int:
+        """Slots handed out so far, the overflow slot included."""
+        return int(self._tally[COUNT])
+
+    @property
+    def limit(self) -> int:
+        """Slots that there may be, the overflow slot included."""
+        return int(self._tally[LIMIT])
+
+    @property
+    def overflowed(self) -> int:
+        """Events that found no room."""
+        return int(self._tally[OVERFLOWED])
 
     @property
     def capacity(self) -> int:
         """Slots that arrays beside this index must have room for."""
         return len(self.owner)
 
-    def resolve(self, hashes: U64, buffer: U8, offsets: I64) -> tuple[I32, I32]:
-        """The slot of each event (ABSENT where it names nothing, OVERFLOW when full), and the slots that are new."""
-        n = len(hashes)
-        self._reserve(n)
-        slots = np.empty(n, np.int32)
-        fresh = np.empty(n, np.int64)
-        self.count, self._free_count, new, overflowed = _resolve(
-            hashes, self._lookup, self.owner, self.count, self.limit, self._free, self._free_count, slots, fresh
+    def _learn(self, new: I32, buffer: U8, starts: I64, stops: I64) -> None:
+        """Keep the names of new slots."""
+        room = self._arena_used + int((stops - starts).sum())
+        if room > len(self._arena):
+            self._arena = grown(self._arena, room)
+        self._arena_used = _copy_names(
+            buffer, starts, stops, new, self._arena, self._arena_used, self._name_start, self._name_length
         )
-        self.overflowed += overflowed
-        fresh_slots = slots[fresh[:new]]
-        if new:
-            starts, stops = offsets[fresh[:new]], offsets[fresh[:new] + 1]
-            room = self._arena_used + int((stops - starts).sum())
-            if room > len(self._arena):
-                self._arena = grown(self._arena, room)
-            self._arena_used = _copy_names(
-                buffer, starts, stops, fresh_slots, self._arena, self._arena_used, self._name_start, self._name_length
-            )
-        return slots, fresh_slots
 
     def name(self, slot: int) -> str:
         """The name that owns a slot."""
@@ -246,8 +259,8 @@ class Index:
     def release(self, slots: I32) -> None:
         """Forget the names of `slots`; each may be handed out again, to another name."""
         self.owner[slots] = 0
-        self._free = np.concatenate([self._free[: self._free_count], slots[::-1].astype(np.int32)])
-        self._free_count = len(self._free)
+        self._free = np.concatenate([self._free[: self._tally[FREE]], slots[::-1].astype(np.int32)])
+        self._tally[FREE] = len(self._free)
         kept = np.flatnonzero(self.owner[: self.count]).astype(np.int32)
         starts = self._name_start[kept]
         old, self._arena = self._arena, np.zeros_like(self._arena)
@@ -259,7 +272,7 @@ class Index:
     def save(self) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays that this index is made of (the lookup is rebuilt on load)."""
         return {
-            "owner": self.owner[: self.count], "free": self._free[: self._free_count],
+            "owner": self.owner[: self.count], "free": self._free[: self._tally[FREE]],
             "name_start": self._name_start[: self.count], "name_length": self._name_length[: self.count],
             "arena": self._arena[: self._arena_used], "overflowed": np.array([self.overflowed], np.int64),
         }  # fmt: skip
@@ -268,13 +281,12 @@ class Index:
         """Become the index that `save` described."""
         self.owner = arrays["owner"].astype(np.uint64)
         self._free = arrays["free"].astype(np.int32)
-        self._free_count = len(self._free)
         self._name_start = arrays["name_start"].astype(np.int64)
         self._name_length = arrays["name_length"].astype(np.uint16)
         self._arena = arrays["arena"].astype(np.uint8)
         self._arena_used = len(self._arena)
-        self.overflowed = int(arrays["overflowed"][0])
-        self.count = len(self.owner)
+        self._tally[COUNT], self._tally[FREE] = len(self.owner), len(self._free)
+        self._tally[OVERFLOWED] = arrays["overflowed"][0]
         if not self._fits():
             raise TriplineError("the snapshot's index does not fit itself; start with a new state directory")
         size = 32
@@ -315,6 +327,27 @@ class Index:
     def _relookup(self, size: int) -> None:
         self._lookup = np.zeros(size, np.int32)
         _rebuild(self.owner, self.count, self._lookup)
+
+
+def resolve(indexes: Sequence[Index], hashes: U64, texts: Sequence[tuple[U8, I64, I64]]) -> I32:
+    """The slot of each event in each index: int32[indexes, n], ABSENT where it names nothing, OVERFLOW when full.
+
+    hashes: uint64[indexes, n]. texts: for each index the names, by the buffer and where in it each begins and ends.
+    """
+    n = hashes.shape[1]
+    for index in indexes:
+        index._reserve(n)
+    slots, fresh = np.empty(hashes.shape, np.int32), np.empty(hashes.shape, np.int64)
+    _resolve(
+        hashes, tuple(i._lookup for i in indexes), tuple(i.owner for i in indexes), tuple(i._free for i in indexes),
+        tuple(i._tally for i in indexes), slots, fresh,
+    )  # fmt: skip
+    for k, index in enumerate(indexes):
+        if count := index._tally[NEW]:
+            new = fresh[k, :count]
+            buffer, starts, stops = texts[k]
+            index._learn(slots[k, new], buffer, starts[new], stops[new])
+    return slots
 
 
 def grown(array: npt.NDArray[np.generic], wanted: int, limit: int | None = None) -> Any:

@@ -28,30 +28,20 @@ from stream.clock import StreamClock
 from stream.config import Config, fingerprint
 from stream.correlate import Correlator, Saved
 from stream.events import ACTIONS, OUTCOMES, EventBlock
-from stream.keys import I64, U8, U64, RecentIds, hash_key, hash_texts
+from stream.keys import I64, U64, RecentIds, hash_key
 from stream.signals import Signal
-from stream.state import Table
+from stream.state import Table, touch
 from stream.trace import TRACED, Trace
 
 READS: Final = np.array([a in ("read", "list", "export", "share") for a in ACTIONS])
 SUCCESS: Final = OUTCOMES.index("success")
 NEAR_MISS_BITS: Final = 6.0  # findings this far below the threshold are still looked at, for others to add to
-FIELDS: Final = {
-    "account": "account", "credential": "credential", "issuer": "issuer", "source": "source_ip", "client": "user_agent",
-    "resource": "resource", "subject": "subject", "country": "country", "network": "network", "object": "object",
+FIELDS: Final = {  # by kind of entity: those that have a table come first, in its order
+    "account": "account", "credential": "credential", "issuer": "issuer", "source": "source_ip", "network": "network",
+    "client": "user_agent", "resource": "resource", "subject": "subject", "country": "country", "object": "object",
     "group": "group",
 }  # fmt: skip
-
-_NO_HASH: Final[U64] = np.zeros(0, np.uint64)
-_NO_BYTES: Final[U8] = np.zeros(0, np.uint8)
-_NO_OFFSETS: Final[I64] = np.zeros(1, np.int64)
-
-
-def _hashed(block: PackedBlock, name: str, key: U64) -> U64:
-    column = block.text[name]
-    hashes: U64 = np.empty(len(column), np.uint64)
-    hash_texts(column.buffer, column.offsets, key, hashes)
-    return hashes
+TABLED: Final = len(TRACED) - 1  # the fleet has one without names
 
 
 class Pipeline:
@@ -116,9 +106,10 @@ class Pipeline:
     def take(self, block: PackedBlock) -> npt.NDArray[np.bool_]:
         """Take packed events in; True for each that was a repeat of an id and was left out."""
         began = time.perf_counter()
-        repeated = self._ids.repeated(_hashed(block, "id", self._key))
+        hashes = block.hashes(("id", *FIELDS.values()), self._key)
+        repeated = self._ids.repeated(hashes[0])
         if repeated.any():
-            block = block.take(np.flatnonzero(~repeated))
+            block, hashes = block.take(np.flatnonzero(~repeated)), hashes[:, ~repeated]
             self.duplicates += int(repeated.sum())
         n = len(block)
         if n == 0:
@@ -127,13 +118,12 @@ class Pipeline:
         learn &= block.trusted
         if self.began_ms == 0:
             self.began_ms = int(stream_time[0])
-        hashes = {kind: _hashed(block, name, self._key) for kind, name in FIELDS.items()}
         number = last_numbers(block.text["object"])
         number = np.where(number >= 0, number, last_numbers(block.text["subject"]))
         self._spent("key", began)
         for start, stop in self._cuts(stream_time):
             self._tick_until(int(stream_time[start]))
-            self._observe(block, hashes, number, stream_time, learn, start, stop)
+            self._observe(block, hashes[1:], number, stream_time, learn, start, stop)
         self.events += n
         return repeated
 
@@ -143,25 +133,22 @@ class Pipeline:
             self._run_tick(self.now_ms + int(self.config.join_grace_s * 1000) + self._tick_ms)
 
     def _observe(
-        self, block: PackedBlock, hashes: Mapping[str, U64], number: I64, stream_time: I64, learn: npt.NDArray[np.int8],
+        self, block: PackedBlock, hashes: U64, number: I64, stream_time: I64, learn: npt.NDArray[np.int8],
         start: int, stop: int,
     ) -> None:  # fmt: skip
         began = time.perf_counter()
         cut = slice(start, stop)
         moment = stream_time[cut]
-        touch = {}
-        for kind, table in self.tables.items():
-            if kind == "fleet":
-                touch[kind] = table.touch(_NO_HASH, _NO_BYTES, _NO_OFFSETS, moment)
-            else:
-                column = block.text[FIELDS[kind]]
-                touch[kind] = table.touch(hashes[kind][cut], column.buffer, column.offsets[start : stop + 1], moment)
+        hashes = hashes[:, cut]
+        names = [block.text[name] for name in list(FIELDS.values())[:TABLED]]
+        texts = [(column.buffer, column.starts[cut], column.stops[cut]) for column in names]
+        touched = touch(self.tables, hashes[:TABLED], texts, moment)
         succeeded = block.outcome[cut] == SUCCESS
         frame = Frame(
             start=self.events + start, time=moment, action=block.action[cut], klass=block.account_kind[cut],
             succeeded=succeeded, reads=succeeded & READS[block.action[cut]], records=block.records[cut],
-            bytes=block.bytes[cut], learn=learn[cut], touch=touch,
-            hashes={kind: column[cut] for kind, column in hashes.items()}, number=number[cut],
+            bytes=block.bytes[cut], learn=learn[cut], touch=touched,
+            hashes=dict(zip(FIELDS, hashes, strict=True)), number=number[cut],
             marks=np.zeros(stop - start, np.uint16),
         )  # fmt: skip
         began = self._spent("resolve", began)

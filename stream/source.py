@@ -30,6 +30,7 @@ from stream.decode import Format, detect, format_named
 from stream.errors import TriplineError, UsageError
 from stream.events import BadRecord
 from stream.framing import LINES, UTF8_BOM, DocumentFramer, Framed, LineFramer, framer, level_of
+from stream.records import Records
 
 RECORD_BYTES_MAX: Final = 1 << 20
 BLOCK_BYTES: Final = 1 << 20  # some 2,500 events: what decodes fastest, since it still lies in the cache
@@ -64,7 +65,7 @@ class Chunk:
 
     origin: str
     format: Format | None
-    records: list[bytes]
+    records: Records
     lines: npt.NDArray[np.int64]
     position: Position
     dead: list[DeadLetter] = field(default_factory=list)
@@ -281,7 +282,7 @@ class _Reading:
                 DeadLetter(record[:RAW_BYTES_MAX], len(record), self.path, line, "unknown_format", detail)
                 for record, line in zip(records, lines.tolist(), strict=True)
             ]
-            records, lines = [], lines[:0]
+            records, lines = records[:0], lines[:0]
         return Chunk(self.path, self._format, records, lines, self._position(), dead)
 
     def _position(self) -> Position:

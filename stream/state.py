@@ -8,21 +8,22 @@ nothing goes unscored.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from detectors.base import DAY_MS, ENTITY, HORIZONS_S, HOUR_MS, TOUCH, Array, Columns
-from detectors.kernels import kernel
-from stream.keys import I64, U8, U64, Index, grown
+from detectors.kernels import inline, kernel
+from stream.keys import I64, U8, U64, Index, grown, resolve
 
+FLEET: Final = "fleet"  # the kind of one entity without a name
 FILL_MAX: Final = 0.95  # of the limit; beyond it a tick evicts
 FILL_AFTER: Final = 0.85  # and leaves this much
 
 
-@kernel
+@inline
 def _touch(
     entities: Array, slots: npt.NDArray[np.int32], time: I64, rates: npt.NDArray[np.float64], out: Array
 ) -> None:
@@ -61,6 +62,14 @@ def _touch(
         e["seen"] = now
 
 
+@kernel
+def _touch_all(
+    entities: tuple[Array, ...], slots: npt.NDArray[np.int32], time: I64, rates: npt.NDArray[np.float64], out: Array
+) -> None:
+    for k in range(slots.shape[0]):
+        _touch(entities[k], slots[k], time, rates, out[k])
+
+
 RATES_MS: Final = np.array([1.0 / (1000.0 * s) for s in HORIZONS_S])
 
 
@@ -80,25 +89,13 @@ class Table:
     def __len__(self) -> int:
         return len(self.index)
 
-    def touch(self, hashes: U64, buffer: U8, offsets: I64, time: I64) -> Array:
-        """Find or make the entity of each event and say what was known of it: TOUCH[n]."""
-        if self.kind == "fleet":
-            slots = np.zeros(len(time), np.int32)
-        else:
-            slots, _ = self.index.resolve(hashes, buffer, offsets)
-            if self.index.capacity > len(self.entities):
-                self._grow()
-        out = np.zeros(len(time), TOUCH)
-        _touch(self.entities, slots, time, RATES_MS, out)
-        return out
-
     def slot(self, name: str) -> int:
         """The slot of an entity by name, ABSENT (-1) when it is not known."""
-        return 0 if self.kind == "fleet" else self.index.slot(name)
+        return 0 if self.kind == FLEET else self.index.slot(name)
 
     def name(self, slot: int) -> str:
         """The name of the entity in a slot."""
-        return "fleet" if self.kind == "fleet" else self.index.name(slot)
+        return FLEET if self.kind == FLEET else self.index.name(slot)
 
     def evict(self, now_ms: int) -> npt.NDArray[np.int32]:
         """Make room when the table is nearly full; the slots of the entities that were forgotten."""
@@ -145,6 +142,28 @@ class Table:
         self.evicted = int(arrays["evicted"][0])
         self.columns = {name: arrays[f"columns.{name}"].astype(c.dtype) for name, c in self.columns.items()}
 
-    def _grow(self) -> None:
+    def grow(self) -> None:
+        """Room in every column for what the index has room for."""
+        if self.index.capacity <= len(self.entities):
+            return
         self.entities = grown(self.entities, self.index.capacity, self.index.capacity)
         self.columns = {n: grown(c, self.index.capacity, self.index.capacity) for n, c in self.columns.items()}
+
+
+def touch(
+    tables: Mapping[str, Table], hashes: U64, texts: Sequence[tuple[U8, I64, I64]], time: I64
+) -> dict[str, Array]:
+    """Find or make the entities of each event and say what was known of them: TOUCH[n] by kind.
+
+    hashes: uint64[kinds, n] and texts, the names as `stream.keys.resolve` takes them, of every kind but the fleet, in
+    the order of the tables.
+    """
+    named = [table for table in tables.values() if table.kind != FLEET]
+    slots = np.zeros((len(tables), len(time)), np.int32)
+    slots[: len(named)] = resolve([table.index for table in named], hashes, texts)
+    for table in named:
+        table.grow()
+    ordered = [*named, *(table for table in tables.values() if table.kind == FLEET)]
+    out = np.zeros((len(tables), len(time)), TOUCH)
+    _touch_all(tuple(table.entities for table in ordered), slots, time, RATES_MS, out)
+    return {table.kind: out[k] for k, table in enumerate(ordered)}

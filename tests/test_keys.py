@@ -9,6 +9,7 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream import keys
 from stream.keys import ABSENT, OVERFLOW, Index, RecentIds, grown, hash_column, hash_key, pack
 
 MASK = (1 << 64) - 1
@@ -49,8 +50,12 @@ def siphash_1_3(data: bytes, k0: int, k1: int) -> int:
 
 
 def resolve(index: Index, names: list[str]) -> tuple[list[int], list[int]]:
-    slots, fresh = index.resolve(hash_column(names, KEY), *pack(names))
-    return slots.tolist(), fresh.tolist()
+    buffer, offsets = pack(names)
+    before = index.owner.copy()
+    slots = keys.resolve([index], hash_column(names, KEY)[None], [(buffer, offsets[:-1], offsets[1:])])[0].tolist()
+    before = np.append(before, np.zeros(len(index.owner) - len(before), np.uint64))
+    new = [slot for slot in dict.fromkeys(slots) if slot > 0 and before[slot] == 0]
+    return slots, new
 
 
 @given(st.lists(TEXTS, max_size=12), st.text("abc", max_size=8))

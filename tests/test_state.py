@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.base import DAY_MS, HORIZONS_S, HOUR_MS, Array
+from stream import state
 from stream.keys import ABSENT, OVERFLOW, hash_column, hash_key, pack
 from stream.state import FILL_AFTER, FILL_MAX, Table
 
@@ -21,7 +22,9 @@ COLUMNS = {"volume": np.dtype([("sum", np.float32, (2, 2)), ("level", np.uint8)]
 
 
 def touch(table: Table, names: list[str], times: list[int]) -> Array:
-    return table.touch(hash_column(names, KEY), *pack(names), np.array(times, np.int64))
+    buffer, offsets = pack(names)
+    texts = [(buffer, offsets[:-1], offsets[1:])]
+    return state.touch({table.kind: table}, hash_column(names, KEY)[None], texts, np.array(times, np.int64))[table.kind]
 
 
 def spread(table: Table, names: list[str], at: int = START) -> Array:
@@ -89,8 +92,11 @@ def test_a_touch_says_what_was_known_just_before(events: list[tuple[int, int]], 
 
 
 def test_the_fleet_is_one_entity_that_needs_no_name() -> None:
-    table = Table("fleet", 0, KEY, COLUMNS)
-    out = spread(table, ["", "a", "b"])
+    table, other = Table("fleet", 0, KEY, COLUMNS), Table("account", 9, KEY, COLUMNS)
+    buffer, offsets = pack(["", "a", "b"])
+    texts = [(buffer, offsets[:-1], offsets[1:])]
+    hashes, time = hash_column(["", "a", "b"], KEY)[None], np.full(3, START)
+    out = state.touch({"account": other, "fleet": table}, hashes, texts, time)["fleet"]
     assert out["slot"].tolist() == [0, 0, 0]
     assert out["fresh"].tolist() == [1, 0, 0]
     assert (table.name(0), table.slot("anything")) == ("fleet", 0)

@@ -47,6 +47,7 @@ from detectors.kernels import (
     student_to_normal,
 )
 
+FLEET: Final = KINDS.index("fleet")
 SPREAD_MIN: Final = 0.15  # of s: below this two samples of one machine are not told apart
 PRIOR_DOF: Final = 4.0
 STEPS: Final = np.array([200.0, 21.0])  # N_h: how many buckets the baseline remembers
@@ -191,6 +192,23 @@ def _surprise(t: float, dof: float) -> float:
 
 
 @kernel
+def _observe_all(
+    kinds: npt.NDArray[np.int64], states: tuple[Array, ...], touches: tuple[Array, ...], x: Array, time: Array,
+    klass: Array, learn: Array, mark: Any, season: Array, gathered: Array, pop: Array, survival: Array, gate: Array,
+    fleet: Array, expected_fleet: Array, marks: Array, out: Array,
+) -> int:  # fmt: skip
+    found = 0
+    for k in range(kinds.shape[0]):
+        kind = kinds[k]
+        found = _observe(
+            states[k], touches[k], x[k if x.shape[0] > 1 else 0], time, klass, learn, mark, kind, season[kind],
+            gathered[kind], pop[kind], survival[kind], gate[kind], fleet, expected_fleet, kind == FLEET, marks, out,
+            found,
+        )  # fmt: skip
+    return found
+
+
+@inline
 def _observe(
     state: Array, touch: Array, x: Array, time: Array, klass: Array, learn: Array, mark: Any, kind: int,
     season: Array, gathered: Array, pop: Array, survival: Array, gate: Array, fleet: Array, expected_fleet: Array,
@@ -318,25 +336,22 @@ class LevelDetector:
         self._visits = np.zeros((*shape, SEASON_BINS))
         self._gathered = np.zeros((*shape, SEASON_BINS, 2))
         self._hour = np.zeros(1, np.int64)
-        self._fleet: npt.NDArray[np.float32] = np.zeros((0, 2, count), np.float32)
+        self._numbers = np.array([KINDS.index(kind) for kind in self.kinds], np.int64)
         self._expected_fleet = np.zeros((2, count))
         self.state: Columns = {
             "population": self._population, "season": self._season, "visits": self._visits,
             "gathered": self._gathered, "hour": self._hour, **self._survival.arrays(),
         }  # fmt: skip
 
-    def score(self, kind: str, frame: Frame, state: Array, x: npt.NDArray[np.float64], bit: int) -> Array:
-        """Score and learn one entity kind with increments x[n, features]; FINDING rows."""
-        number = KINDS.index(kind)
-        is_fleet = kind == "fleet"
-        if is_fleet:
-            self._fleet = np.zeros((len(frame), 2, len(self.features)), np.float32)
-        out = np.empty(2 * len(self.features) * len(frame), FINDING)
-        found = _observe(
-            state, frame.touch[kind], x, frame.time, frame.klass, frame.learn, np.uint16(1 << bit), number,
-            self._season[number], self._gathered[number], self._population[number],
-            self._survival.today[number], self._survival.gate[number], self._fleet, self._expected_fleet, is_fleet,
-            frame.marks, out, 0,
+    def score(self, frame: Frame, columns: Mapping[str, Array], x: npt.NDArray[np.float64], bit: int) -> Array:
+        """Score and learn each kind with increments x[kinds, n, features], or x[1, n, features]; FINDING rows."""
+        count = len(self.features)
+        fleet = np.zeros((len(frame) if "fleet" in self.kinds else 0, 2, count), np.float32)
+        out = np.empty(2 * count * len(self.kinds) * len(frame), FINDING)
+        found = _observe_all(
+            self._numbers, tuple(columns[kind] for kind in self.kinds), tuple(frame.touch[kind] for kind in self.kinds),
+            x, frame.time, frame.klass, frame.learn, np.uint16(1 << bit), self._season, self._gathered,
+            self._population, self._survival.today, self._survival.gate, fleet, self._expected_fleet, frame.marks, out,
         )  # fmt: skip
         return out[:found]
 

@@ -23,15 +23,22 @@ import numpy as np
 
 from detectors.base import Array, Feature, Frame
 from detectors.baselines.level import LevelDetector, level_dtype
-from detectors.kernels import kernel
+from detectors.kernels import inline, kernel
 
 REGISTERS: Final = 32
 REGISTER_BITS: Final = 5
+CHANCE: Final = 2.0 ** -np.arange(64.0)  # of a rank above, by register
 
 
 @kernel
-def _new_subjects(state: Array, touch: Array, hashes: Array, x: Array) -> None:
-    """x[i, 0] = how many new subjects of the day the event stands for; the sketch learns it."""
+def _new_subjects(states: tuple[Array, ...], touches: tuple[Array, ...], subjects: tuple[Array, ...], x: Array) -> None:
+    """x[k, i, 0] = how many new subjects of the day the event stands for, by kind; the sketches learn them."""
+    for k in range(x.shape[0]):
+        _count(states[k], touches[k], subjects[k], x[k])
+
+
+@inline
+def _count(state: Array, touch: Array, hashes: Array, x: Array) -> None:
     for i in range(touch.shape[0]):
         x[i, 0] = 0.0
         t = touch[i]
@@ -54,7 +61,7 @@ def _new_subjects(state: Array, touch: Array, hashes: Array, x: Array) -> None:
         if rank > registers[own]:
             chance = 0.0
             for m in range(REGISTERS):
-                chance += 2.0 ** -np.float64(registers[m])
+                chance += CHANCE[registers[m]]
             x[i, 0] = REGISTERS / chance
             registers[own] = rank
 
@@ -88,9 +95,9 @@ class FanOut(LevelDetector):
         """Count and score the subjects of each entity of each event, the fleet first; FINDING rows."""
         subjects = np.where(frame.reads, frame.hashes["subject"], np.uint64(0))
         victims = np.where(frame.reads & (subjects == 0), frame.hashes["account"], subjects)
-        found = []
-        for kind in self.kinds:
-            x = np.empty((len(frame), 1))
-            _new_subjects(columns[kind], frame.touch[kind], subjects if kind == "account" else victims, x)
-            found.append(self.score(kind, frame, columns[kind], x, bit))
-        return found
+        x = np.empty((len(self.kinds), len(frame), 1))
+        _new_subjects(
+            tuple(columns[kind] for kind in self.kinds), tuple(frame.touch[kind] for kind in self.kinds),
+            tuple(subjects if kind == "account" else victims for kind in self.kinds), x,
+        )  # fmt: skip
+        return [self.score(frame, columns, x, bit)]

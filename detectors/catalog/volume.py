@@ -47,8 +47,8 @@ class Volume(LevelDetector):
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Score each entity of each event, the fleet first; FINDING rows."""
-        x = np.empty((len(frame), 3))
-        x[:, 0] = 1.0
-        x[:, 1] = np.where(frame.reads, frame.records, 0.0)
-        x[:, 2] = np.where(frame.reads, frame.bytes, 0.0)
-        return [self.score(kind, frame, columns[kind], x, bit) for kind in self.kinds]
+        x = np.empty((1, len(frame), 3))
+        x[0, :, 0] = 1.0
+        x[0, :, 1] = np.where(frame.reads, frame.records, 0.0)
+        x[0, :, 2] = np.where(frame.reads, frame.bytes, 0.0)
+        return [self.score(frame, columns, x, bit)]

@@ -22,6 +22,7 @@ from stream.blocks import PackedBlock, joined, packed
 from stream.errors import UsageError
 from stream.events import AccessEvent, BadRecord, EventBlock, Rejected, columns
 from stream.keys import I64
+from stream.records import Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Format:
     matches: Callable[[bytes], bool]
     decode: Callable[[bytes], list[AccessEvent]]
     fast: Callable[[bytes], AccessEvent] | None = None
-    quick: Callable[[list[bytes], str, I64, int], tuple[PackedBlock, npt.NDArray[np.bool_]]] | None = None
+    quick: Callable[[Records, str, I64, int], tuple[PackedBlock, npt.NDArray[np.bool_]]] | None = None
 
 
 @cache
@@ -71,7 +72,7 @@ def detect(records: Iterable[bytes]) -> Format | None:
 
 
 def decode_packed(
-    fmt: Format, records: list[bytes], origin: str, lines: I64, time_ms_max: int, *, mixed: bool = False
+    fmt: Format, records: Records, origin: str, lines: I64, time_ms_max: int, *, mixed: bool = False
 ) -> tuple[PackedBlock, list[Rejected]]:
     """As `decode_batch`, packed: what is plain goes the quick way where the format has one. `lines` must rise."""
     if fmt.quick is None:
@@ -81,8 +82,7 @@ def decode_packed(
     if taken.all():
         return quick, []
     left = np.flatnonzero(~taken)
-    others = [records[i] for i in left.tolist()]
-    slow, rejected = decode_batch(fmt, others, origin, lines[left], time_ms_max, mixed=mixed)
+    slow, rejected = decode_batch(fmt, records.take(left), origin, lines[left], time_ms_max, mixed=mixed)
     rejected = [Rejected(r.line, int(left[r.index]), r.reason, r.detail) for r in rejected]
     whole = joined([quick, packed(slow)])
     return whole.take(np.argsort(whole.line, kind="stable")), rejected

@@ -19,6 +19,7 @@ from stream.checks import ASN_MAX, TEXT_BYTES_MAX, TIME_MS_MIN
 from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES, TEXT_FIELDS
 from stream.keys import I64, U8
 from stream.networks import network_of
+from stream.records import Records
 
 I8 = npt.NDArray[np.int8]
 
@@ -31,6 +32,7 @@ TIME: Final = TEXTS + len(ENUMS)
 ACCOUNT: Final = TEXT_FIELDS.index("account")
 RESOURCE: Final = TEXT_FIELDS.index("resource")
 SOURCE_IP: Final = TEXT_FIELDS.index("source_ip")
+PLAIN: Final = np.array([32 <= c < 127 and c not in b'"\\' for c in range(256)])  # inside a string
 DIGITS_MAX: Final = 15  # of a number: exact in a double as well
 NETWORK_BYTES: Final = 18  # "255.255.255.0/24", "AS4294967295"
 
@@ -66,22 +68,20 @@ def _blank(buffer: U8, p: int, stop: int) -> int:
 
 
 @inline
-def _quoted(buffer: U8, p: int, stop: int) -> int:
-    """The place of the quote that ends a plain string whose first character is at p, -1 where it is not plain."""
-    while p < stop:
-        c = buffer[p]
-        if c == 34:
-            return p
-        if c < 32 or c > 126 or c == 92:
-            return -1
+def _quoted(buffer: U8, p: int) -> int:
+    """The place of the quote that ends a plain string whose first character is at p, -1 where it is not plain.
+
+    It need not look for the end of the record: a byte that is not plain comes after it.
+    """
+    while PLAIN[buffer[p]]:
         p += 1
-    return -1
+    return p if buffer[p] == 34 else -1
 
 
 @kernel
 def _parse(
     buffer: U8, starts: I64, stops: I64, names: U8, name_at: I64, values: U8, value_at: I64, value_from: I64,
-    time_max: int, text_start: npt.NDArray[np.int64], text_length: npt.NDArray[np.int64], enums: I8,
+    time_max: int, text_start: I64, text_stop: I64, enums: I8,
     counts: npt.NDArray[np.int64], taken: npt.NDArray[np.bool_],
 ) -> None:  # fmt: skip
     fields = name_at.shape[0] - 1
@@ -90,7 +90,7 @@ def _parse(
         taken[i] = False
         for f in range(TEXTS):
             text_start[f, i] = 0
-            text_length[f, i] = 0
+            text_stop[f, i] = 0
         enums[0, i] = -1
         enums[1, i] = 0
         enums[2, i] = 0
@@ -108,7 +108,7 @@ def _parse(
             p = _blank(buffer, p, stop)
             if p >= stop or buffer[p] != 34:
                 break
-            end = _quoted(buffer, p + 1, stop)
+            end = _quoted(buffer, p + 1)
             if end < 0:
                 break
             start, length = p + 1, end - p - 1
@@ -128,7 +128,7 @@ def _parse(
             if p >= stop:
                 break
             if buffer[p] == 34:
-                end = _quoted(buffer, p + 1, stop)
+                end = _quoted(buffer, p + 1)
                 if end < 0:
                     break
                 start, length = p + 1, end - p - 1
@@ -149,7 +149,7 @@ def _parse(
                     if length > TEXT_BYTES_MAX:
                         break
                     text_start[field, i] = start
-                    text_length[field, i] = length
+                    text_stop[field, i] = start + length
             elif 48 <= buffer[p] <= 57:
                 first = p
                 value = 0
@@ -176,32 +176,16 @@ def _parse(
                 well = _blank(buffer, p + 1, stop) == stop
             break
         taken[i] = (
-            well and enums[0, i] >= 0 and text_length[ACCOUNT, i] > 0 and text_length[RESOURCE, i] > 0
+            well and enums[0, i] >= 0 and text_stop[ACCOUNT, i] > text_start[ACCOUNT, i]
+            and text_stop[RESOURCE, i] > text_start[RESOURCE, i]
             and TIME_MS_MIN <= counts[0, i] <= time_max and counts[3, i] <= ASN_MAX
         )  # fmt: skip
 
 
 @kernel
-def _copy(
-    buffer: U8, starts: I64, lengths: I64, taken: npt.NDArray[np.bool_], out: U8, offsets: I64, bases: I64
+def _networks(
+    address: U8, starts: I64, stops: I64, asn: I64, out: U8, offsets: I64, odd: npt.NDArray[np.bool_]
 ) -> None:
-    """Each text of each taken record to its place: of field f from bases[f] on, in the order of the records."""
-    for f in range(starts.shape[0]):
-        base = bases[f]
-        at = base
-        row = 0
-        for i in range(taken.shape[0]):
-            if taken[i]:
-                start = starts[f, i]
-                for j in range(lengths[f, i]):
-                    out[at + j] = buffer[start + j]
-                at += lengths[f, i]
-                row += 1
-                offsets[f, row] = at - base
-
-
-@kernel
-def _networks(address: U8, address_at: I64, asn: I64, out: U8, offsets: I64, odd: npt.NDArray[np.bool_]) -> None:
     """ "AS64500", or the /24 of an IPv4 address; what is neither is odd, and is empty here."""
     at = 0
     for i in range(asn.shape[0]):
@@ -219,10 +203,10 @@ def _networks(address: U8, address_at: I64, asn: I64, out: U8, offsets: I64, odd
                 out[at + 1 + digits - d] = 48 + rest % 10
                 rest //= 10
             at += 2 + digits
-        elif address_at[i + 1] > address_at[i]:
+        elif stops[i] > starts[i]:
             part, value, digits, last = 0, 0, 0, -1
             good = True
-            for p in range(address_at[i], address_at[i + 1]):
+            for p in range(starts[i], stops[i]):
                 c = address[p]
                 if c == 46:
                     if digits == 0 or part == 3:
@@ -247,7 +231,7 @@ def _networks(address: U8, address_at: I64, asn: I64, out: U8, offsets: I64, odd
             if not good or part != 3 or digits == 0:
                 odd[i] = True
             else:
-                for p in range(address_at[i], last + 1):
+                for p in range(starts[i], last + 1):
                     out[at] = address[p]
                     at += 1
                 out[at] = 48
@@ -258,46 +242,37 @@ def _networks(address: U8, address_at: I64, asn: I64, out: U8, offsets: I64, odd
         offsets[i + 1] = at
 
 
-def quick(records: list[bytes], origin: str, lines: I64, time_ms_max: int) -> tuple[PackedBlock, npt.NDArray[np.bool_]]:
+def quick(records: Records, origin: str, lines: I64, time_ms_max: int) -> tuple[PackedBlock, npt.NDArray[np.bool_]]:
     """The events of the records that are plain, in their order, and which records those are (bool[n])."""
     n = len(records)
-    buffer = np.frombuffer(b"\n".join(records), np.uint8)
-    stops = np.cumsum(np.fromiter(map(len, records), np.int64, n) + 1) - 1
-    starts = np.concatenate([np.zeros(1, np.int64), stops[:-1] + 1]) if n else stops
-    text_start, text_length = np.empty((TEXTS, n), np.int64), np.empty((TEXTS, n), np.int64)
+    buffer = np.frombuffer(records.data, np.uint8)
+    text_start, text_stop = np.empty((TEXTS, n), np.int64), np.empty((TEXTS, n), np.int64)
     enums, counts = np.empty((len(ENUMS), n), np.int8), np.empty((len(COUNTS), n), np.int64)
     taken = np.empty(n, np.bool_)
     _parse(
-        buffer, starts, stops, FIELD_NAMES, FIELD_AT, VALUE_NAMES, VALUE_AT, VALUE_FROM, time_ms_max, text_start,
-        text_length, enums, counts, taken,
+        buffer, records.starts, records.stops, FIELD_NAMES, FIELD_AT, VALUE_NAMES, VALUE_AT, VALUE_FROM, time_ms_max,
+        text_start, text_stop, enums, counts, taken,
     )  # fmt: skip
-    index = np.flatnonzero(taken)
-    text = _columns(buffer, text_start, text_length, taken, len(index))
-    text["network"] = _network_column(text["source_ip"], counts[3][index])
-    m = len(index)
+    lines = np.asarray(lines, np.int64)
+    if not taken.all():
+        text_start, text_stop, lines = text_start[:, taken], text_stop[:, taken], lines[taken]
+        enums, counts = enums[:, taken], counts[:, taken]
+    text = {name: Packed(buffer, text_start[f], text_stop[f]) for f, name in enumerate(TEXT_FIELDS)}
+    text["network"] = _network_column(text["source_ip"], counts[3])
+    m = len(lines)
     columns = {
-        "origin": np.zeros(m, np.uint16), "line": np.asarray(lines, np.int64)[index], "time": counts[0][index],
-        "action": enums[0][index], "account_kind": enums[1][index], "outcome": enums[2][index],
-        "records": counts[1][index].astype(np.float64), "bytes": counts[2][index].astype(np.float64),
-        "trusted": np.ones(m, np.int8),
+        "origin": np.zeros(m, np.uint16), "line": lines, "time": counts[0], "action": enums[0],
+        "account_kind": enums[1], "outcome": enums[2], "records": counts[1].astype(np.float64),
+        "bytes": counts[2].astype(np.float64), "trusted": np.ones(m, np.int8),
     }  # fmt: skip
     return PackedBlock((origin,), **{name: columns[name] for name, _ in NUMBERS}, text=text), taken
-
-
-def _columns(buffer: U8, starts: I64, lengths: I64, taken: npt.NDArray[np.bool_], count: int) -> dict[str, Packed]:
-    sizes = lengths.sum(axis=1, where=taken)
-    bases = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    out, offsets = np.empty(int(bases[-1]), np.uint8), np.zeros((TEXTS, count + 1), np.int64)
-    _copy(buffer, starts, lengths, taken, out, offsets, bases)
-    out.setflags(write=False)
-    return {name: Packed(out[bases[f] : bases[f + 1]], offsets[f]) for f, name in enumerate(TEXT_FIELDS)}
 
 
 def _network_column(address: Packed, asn: I64) -> Packed:
     n = len(asn)
     out, offsets = np.empty(NETWORK_BYTES * n, np.uint8), np.zeros(n + 1, np.int64)
     odd = np.zeros(n, np.bool_)
-    _networks(address.buffer, address.offsets, asn, out, offsets, odd)
+    _networks(address.buffer, address.starts, address.stops, asn, out, offsets, odd)
     if odd.any():
         names = [
             network_of(address[i]) if odd[i] else out[offsets[i] : offsets[i + 1]].tobytes().decode() for i in range(n)
@@ -305,4 +280,4 @@ def _network_column(address: Packed, asn: I64) -> Packed:
         return Packed.of(names)
     out = out[: offsets[-1]].copy()
     out.setflags(write=False)
-    return Packed(out, offsets)
+    return Packed.along(out, offsets)

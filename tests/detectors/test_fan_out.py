@@ -25,9 +25,9 @@ def count(state: Array, hashes: Array, slot: int = 1, opens_at: int | None = 0) 
     touch["slot"] = slot
     if opens_at is not None and len(hashes):
         touch["opens"][opens_at, 1] = 1
-    x = np.empty((len(hashes), 1))
-    _new_subjects(state, touch, np.asarray(hashes, np.uint64), x)
-    return x[:, 0]
+    x = np.empty((1, len(hashes), 1))
+    _new_subjects((state,), (touch,), (np.asarray(hashes, np.uint64),), x)
+    return x[0, :, 0]
 
 
 def people(n: int, seed: int) -> Array:

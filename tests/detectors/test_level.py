@@ -13,25 +13,33 @@ from river import stats
 
 from detectors.base import DAY_MS, ENTITY, HOUR_MS, KINDS, TOUCH, Array, Feature, Frame
 from detectors.baselines.level import LevelDetector, level_dtype
+from detectors.catalog.fan_out import FanOut
 from stream.state import RATES_MS, _touch
 from tests.detectors.twins import GATE, Twin
 
 START = 20_000 * DAY_MS
 KIND = "account"
 F32 = np.float32
+STATE = FanOut(4.0).columns[KIND]  # of one feature: the kernels are compiled for it anyway
 
 
 class Probe(LevelDetector):
-    """One feature, two kinds, and every score worth reporting above a fixed gate."""
+    """One feature, one kind, and every score worth reporting above a fixed gate."""
 
     features = (Feature("n", "n", "{observed} {expected} {window}"),)
+    kinds: tuple[str, ...] = (KIND,)
+
+
+class WithFleet(Probe):
+    """The same, beside the fleet."""
+
     kinds = ("fleet", KIND)
 
 
 def engine() -> tuple[Probe, Array]:
     probe = Probe(4.0)
     probe._survival.gate[:] = GATE
-    return probe, np.zeros(1, level_dtype(1))
+    return probe, np.zeros(1, STATE)
 
 
 def frame(times: list[int], entities: Array, suspect: bool = False, learn: list[int] | None = None) -> Frame:
@@ -51,7 +59,7 @@ def frame(times: list[int], entities: Array, suspect: bool = False, learn: list[
 
 def run(probe: Probe, state: Array, times: list[int], x: list[float], entities: Array | None = None) -> Array:
     entities = np.zeros(1, ENTITY) if entities is None else entities
-    return probe.score(KIND, frame(times, entities), state, np.array(x, np.float64)[:, None], 0)
+    return probe.score(frame(times, entities), {KIND: state}, np.array(x, np.float64)[None, :, None], 0)
 
 
 Draw = Callable[[np.random.Generator, int], Array]
@@ -85,7 +93,7 @@ def test_every_prefix_is_as_the_twin_has_it(stream: str, pop: str) -> None:
     ]
     for i, now in enumerate(times):
         f = frame([now], entities, bool(suspect[i]), [learn[i]])
-        found = probe.score(KIND, f, state, x[i : i + 1, None], 0)
+        found = probe.score(f, {KIND: state}, x[None, i : i + 1, None], 0)
         raw = [twin.event(f.touch[KIND][0], h, now, float(x[i]), learn[i]) for h, twin in enumerate(twins)]
         for h, twin in enumerate(twins):
             row = {name: float(state[0][name][h, 0]) for name in level_dtype(1).names or ()}
@@ -193,8 +201,7 @@ def test_more_windows_exist_than_reach_any_level() -> None:
     times = [START + hour * HOUR_MS + minute for hour in range(20) for minute in (0, 60_000)]
     f = frame(times, entities)
     f.klass[1::2] = 2
-    x = np.array([1.0, 1e6] * 20)[:, None]
-    probe.score(KIND, f, state, x, 0)
+    probe.score(f, {KIND: state}, np.array([1.0, 1e6] * 20)[None, :, None], 0)
     probe._survival.roll(times[-1])
     probe._survival.refresh(times[-1], 0.0)
     assert (np.diff(probe._survival.counts, axis=-1) <= 0).all()
@@ -205,10 +212,12 @@ def test_a_rise_of_the_whole_fleet_accuses_no_one() -> None:
     """The same hundredfold is a finding of an entity alone, and none where the rest of the fleet rose as much."""
     found = []
     for others in (1.0, 100.0):
-        probe, state = engine()
+        probe = WithFleet(4.0)
+        probe._survival.gate[:] = GATE
         probe._population[KINDS.index(KIND), 1, :, 0] = [500.0, math.log(11.0), 0.3, 0.1, 400.0]
         probe._population[KINDS.index("fleet"), 0, :, 0] = [500.0, math.log(1_001.0), 0.3, 0.1, 400.0]
-        fleet, f = np.zeros(1, level_dtype(1)), frame([START], np.zeros(1, ENTITY))
-        probe.score("fleet", f, fleet, np.array([[1_000.0 * others]]), 0)
-        found.append(len(probe.score(KIND, f, state, np.array([[1_000.0]]), 0)))
+        state = {kind: np.zeros(1, STATE) for kind in probe.kinds}
+        x = np.array([1_000.0 * others, 1_000.0]).reshape(2, 1, 1)
+        rows = probe.score(frame([START], np.zeros(1, ENTITY)), state, x, 0)
+        found.append(int((rows["kind"] == KINDS.index(KIND)).sum()))
     assert found == [2, 0]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stream.blocks import packed
 from stream.decode import decode_batch, decode_packed, formats
 from stream.events import ACTIONS
+from stream.records import Records
 from tests.formats.test_contract import TIME_MS_MAX, fixture
 from tests.test_blocks import rows
 
@@ -45,7 +46,7 @@ BLANKS = st.sampled_from(["", " ", "\t", "  \r"])
 def same(records: list[bytes]) -> None:
     lines = np.arange(1, len(records) + 1)
     expected, refused = decode_batch(NATIVE, records, "t", lines, TIME_MS_MAX)
-    found, rejected = decode_packed(NATIVE, records, "t", lines, TIME_MS_MAX)
+    found, rejected = decode_packed(NATIVE, Records.of(records), "t", lines, TIME_MS_MAX)
     assert rows(found) == rows(packed(expected))
     assert rejected == refused
 
@@ -107,6 +108,7 @@ def test_what_is_cut_off_or_wrong_is_left_to_the_slow_way(record: bytes) -> None
 
 def test_what_is_as_most_are_goes_the_quick_way() -> None:
     assert NATIVE.quick is not None
-    records = [orjson.dumps(PLAIN | {"unknown": "x", "more": 7})] * 3
+    records = Records.of([orjson.dumps(PLAIN | {"unknown": "x", "more": 7})] * 3)
     assert NATIVE.quick(records, "t", np.arange(3), TIME_MS_MAX)[1].all()
-    assert not NATIVE.quick([orjson.dumps(PLAIN | {"account": "ånn"})], "t", np.arange(1), TIME_MS_MAX)[1].any()
+    other = Records.of([orjson.dumps(PLAIN | {"account": "ånn"})])
+    assert not NATIVE.quick(other, "t", np.arange(1), TIME_MS_MAX)[1].any()
