@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from stream.analyst import options as analyst
 from stream.errors import TriplineError
 
 DESCRIPTION: Final = (
@@ -24,6 +25,7 @@ begin with:
   tripline run --input access.log.gz       your own logs: alerts on the terminal
   tripline run --input logs/ --state state/ --alerts alerts.jsonl
                                            ... in a file, resumed exactly the next time
+  tripline alerts --alerts alerts.jsonl    what was told, as a table
   tripline COMMAND --help                  what each option does
 """
 RUN_EPILOG: Final = """\
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        status: int = getattr(_commands(), arguments.command)(arguments)
+        status: int = getattr(_commands(arguments.module), arguments.command)(arguments)
         sys.stdout.flush()
     except TriplineError as error:
         if type(error).__name__ == "ClosedPipe":  # whoever read the alerts has seen enough
@@ -89,8 +91,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="tripline", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"tripline {_version()}")
+    parser.set_defaults(module="stream.commands")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
+    analyst.add(commands)
     _add_replay(commands)
     _add_evaluate(commands)
     worker = commands.add_parser(
@@ -181,11 +185,11 @@ def _version() -> str:
     return version("tripline")
 
 
-def _commands() -> ModuleType:
+def _commands(module: str) -> ModuleType:
     """What does the work, imported only when there is some, and without the garbage collector walking over it."""
     gc.disable()
     try:
-        return import_module("stream.commands")
+        return import_module(module)
     finally:
         gc.enable()
         gc.freeze()

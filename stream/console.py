@@ -12,22 +12,18 @@ from typing import Final, TextIO
 
 from detectors.base import number, size
 from stream.alerts import Alert, rfc3339
+from stream.cells import clean, wrapped
 
-COLOURS: Final = {"critical": "1;97;41", "high": "1;91", "medium": "1;93", "low": "1;94", "dim": "2", "good": "1;92"}
+__all__ = ["COLOURS", "WIDTH_MAX", "Console", "clean", "rate_line", "wrapped"]
+
+COLOURS: Final = {
+    "critical": "1;97;41", "high": "1;91", "medium": "1;93", "low": "1;94", "dim": "2", "good": "1;92",
+    "bold": "1",
+}  # fmt: skip
 PLAIN_EVERY_S: Final = 10.0
 BAR_EVERY_S: Final = 0.1
 RELATED_SHOWN: Final = 3
 WIDTH_MAX: Final = 110
-
-
-def clean(text: str, width: int = 256) -> str:
-    """The text on one line, without control and direction characters, and no longer than `width`.
-
-    >>> clean("a\\x1b[31mb\\u202ec"), clean("abcdef", 4)
-    ('a?[31mb?c', 'abc…')
-    """
-    plain = "".join(c if c.isprintable() else "?" for c in text[: width + 1])
-    return plain if len(plain) <= width else plain[: width - 1] + "…"
 
 
 class Console:
@@ -101,18 +97,6 @@ class Console:
         width = max(len(name) for name, _ in rows)
         for name, value in rows:
             self.line(f"  {self.paint(name.ljust(width), 'dim')}  {value}")
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """The text in lines of at most `width`; a longer word is cut."""
-    lines: list[str] = []
-    for word in text.split():
-        shown = clean(word, width)
-        if lines and len(lines[-1]) + 1 + len(shown) <= width:
-            lines[-1] += " " + shown
-        else:
-            lines.append(shown)
-    return lines
 
 
 def _related(alert: Alert) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from detectors.base import number, size
+from detectors.base import Feature, number, size
 from stream.alerts import Alert, EntityRef, EvidenceItem
 from stream.case import Case, Thread
 from stream.incident import RELATED_MAX
@@ -112,7 +112,7 @@ def evidence(case: Case, alert: Alert) -> str:
     most = max((item.bits for item in alert.evidence if math.isfinite(item.bits)), default=1.0)
     rows = (
         f'<td class="n">{amount(item.bits)}</td><td class="bar">{_bar(item.bits / max(most, 1.0))}</td>'
-        f'<td class="name">{entity(item.entity)}<p>{text(_finding(case, item), LINE_MAX)}</p></td>'
+        f'<td class="name">{entity(item.entity)}<p>{text(finding(item, _feature(case, item)), LINE_MAX)}</p></td>'
         f"<td>{text(item.detector)}</td>"
         for item in alert.evidence[:ROWS_MAX]
     )
@@ -124,9 +124,13 @@ def _bar(share: float) -> str:
     return f'<i style="width:{100 * min(max(share, 0.0), 1.0) if math.isfinite(share) else 100:.0f}%"></i>'
 
 
-def _finding(case: Case, item: EvidenceItem) -> str:
+def _feature(case: Case, item: EvidenceItem) -> Feature | None:
+    return case.recorder.features.get((item.detector, item.feature))
+
+
+def finding(item: EvidenceItem, feature: Feature | None) -> str:
     """A finding as its detector words it; as plain figures where it does not."""
-    feature, window = case.recorder.features.get((item.detector, item.feature)), duration(item.window_s * 1000)
+    window = duration(item.window_s * 1000)
     if feature is None or not math.isfinite(item.observed) or not math.isfinite(item.expected):
         seen, usual = (amount(value, item.unit) for value in (item.observed, item.expected))
         return f"{item.feature} in {window}: {seen}, where {usual} expected"

@@ -1,0 +1,136 @@
+"""What the analyst's commands do: each reads what it is about, and shows it to a person or hands it on as data."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from detectors import catalog
+from stream import config as configuration
+from stream.alerts import Alert
+from stream.analyst import listing
+from stream.analyst.moments import entity_named, when_ms
+from stream.analyst.told import Told, Unread, Wanted, decoded, file_lines
+from stream.config import Config
+from stream.console import WIDTH_MAX, Console
+from stream.decode import formats
+from stream.errors import UsageError
+from stream.pipeline import Pipeline
+from stream.sink import LineSink
+
+
+def alerts(arguments: argparse.Namespace) -> int:
+    """`tripline alerts`."""
+    config, messages = _config(arguments.config), Console(sys.stderr)
+    if arguments.view == "show" and not arguments.id:
+        raise UsageError("tripline alerts show: which one? Give an id, or how it begins; `tripline alerts` lists them")
+    if arguments.view != "show" and arguments.id:
+        raise UsageError(f"tripline alerts {arguments.view}: takes no id; `show {arguments.id}` shows one alert")
+    wanted = _wanted(arguments)
+    unread = Unread()
+    if arguments.view == "follow":
+        _follow(arguments, config, wanted, unread)
+        return 0
+    told = told_alerts(arguments, config, messages)
+    text = arguments.format == "text" or (arguments.format is None and sys.stdout.isatty())
+    if arguments.view == "show":
+        _show(told.one(arguments.id), text, arguments.format)
+    elif arguments.view == "list" and text:
+        listing.show_table(told.those(wanted), Console(sys.stdout), _width(), {})
+    else:
+        _export(told.those(wanted), arguments)
+    return 0
+
+
+def told_alerts(arguments: argparse.Namespace, config: Config, messages: Console) -> Told:
+    """Every alert that is to be had, as it stands now; what could not be read is said."""
+    unread, told = Unread(), Told()
+    for alert in decoded(_lines(arguments, config, follow=False), unread):
+        told.add(alert)
+    if unread.count:
+        messages.line(str(unread))
+    if told.dropped:
+        messages.line(f"{told.dropped:,} of the oldest alerts left out: no more are kept at once")
+    return told
+
+
+def _lines(arguments: argparse.Namespace, config: Config, *, follow: bool) -> Iterator[tuple[str, bytes]]:
+    if arguments.alerts is not None:
+        return file_lines(arguments.alerts, follow=follow)
+    if arguments.config is None:
+        raise UsageError(
+            "no alerts: name the file that `tripline run --alerts FILE` wrote with --alerts FILE, or the configuration "
+            "of a deployment on Kafka with --config FILE"
+        )
+    from stream.analyst import topic  # noqa: PLC0415 - what needs no broker starts without its client
+
+    records = topic.records(config.kafka, config.kafka.alerts, follow=follow)
+    return ((f"{r.topic}/{r.partition} offset {r.offset}", r.value or b"") for r in records)
+
+
+def _follow(arguments: argparse.Namespace, config: Config, wanted: Wanted, unread: Unread) -> None:
+    """Tell of each revision as it comes, until Ctrl-C."""
+    text = arguments.format == "text" or (arguments.format is None and sys.stdout.isatty())
+    console = Console(sys.stdout)
+    with LineSink("-", "alerts") as sink:
+        for alert in decoded(_lines(arguments, config, follow=True), unread):
+            if wanted(alert) and text:
+                console.alert(alert)
+            elif wanted(alert):
+                sink.write(next(listing.json_lines([alert])))
+                sink.flush()
+
+
+def _show(alert: Alert, text: bool, form: str | None) -> None:
+    if text:
+        listing.show_one(alert, Console(sys.stdout), _width(), features(Config()))
+        return
+    with LineSink("-", "alert") as sink:
+        sink.write(listing.csv_document([alert]) if form == "csv" else next(listing.json_lines([alert])))
+
+
+def _export(found: list[Alert], arguments: argparse.Namespace) -> None:
+    if arguments.format == "text":
+        raise UsageError("tripline alerts export --format text: export is for machines; use json or csv, or list")
+    with LineSink(arguments.output, "alerts") as sink:
+        if arguments.format == "csv":
+            sink.write(listing.csv_document(found))
+        elif arguments.format == "json" and arguments.view == "export":
+            sink.write(listing.json_document(found))
+        else:
+            for line in listing.json_lines(found):
+                sink.write(line)
+
+
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    now_ms = int(time.time() * 1000)
+    known = catalog.detector_ids()
+    if arguments.detector is not None and arguments.detector not in known:
+        raise UsageError(f"--detector {arguments.detector}: there is no such detector; there are: {', '.join(known)}")
+    return Wanted(
+        severity=arguments.severity, detector=arguments.detector,
+        entity=entity_named(arguments.entity) if arguments.entity else None,
+        statuses=frozenset(arguments.status or ()),
+        from_ms=when_ms(arguments.since, "--from", now_ms) if arguments.since else None,
+        to_ms=when_ms(arguments.until, "--to", now_ms) if arguments.until else None,
+    )  # fmt: skip
+
+
+def features(config: Config) -> listing.Features:
+    """What detectors measure, by detector and name, for its words."""
+    detectors = Pipeline(config, lambda _alert: None).detectors
+    return {(d.id, feature.name): feature for d in detectors for feature in d.features}
+
+
+def _config(path: Path | None) -> Config:
+    return configuration.load(path, os.environ, catalog.detector_ids(), list(formats()))
+
+
+def _width() -> int:
+    """Cells of the terminal; what is piped or very wide is kept to what reads well."""
+    return min(max(shutil.get_terminal_size((WIDTH_MAX, 40)).columns, 40), 200)

@@ -1,0 +1,67 @@
+"""The command line of what an analyst does: `alerts` and what follows from one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+MODULE: Final = "stream.analyst.command"
+Commands = argparse._SubParsersAction
+
+ALERTS_EPILOG: Final = """\
+examples:
+  tripline alerts --alerts alerts.jsonl                      a table: one line an alert
+  tripline alerts show tl-3f9a --alerts alerts.jsonl         one of them in full; the beginning of an id will do
+  tripline alerts follow --config tripline.toml              from the alert topic, as they come
+  tripline alerts --alerts alerts.jsonl --severity high --entity account=ann --from 7d
+  tripline alerts export --alerts alerts.jsonl --format csv --output alerts.csv
+
+On a terminal alerts are shown to be read; into a pipe they go as JSON lines, one alert each as it stands now.
+"""
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add the commands."""
+    _add_alerts(commands)
+
+
+def _add_alerts(commands: Commands[argparse.ArgumentParser]) -> None:
+    alerts = _command(commands, "alerts", "the alerts that were told: list, follow, show one, export", ALERTS_EPILOG)
+    alerts.add_argument(
+        "view", nargs="?", default="list", choices=("list", "follow", "show", "export"), help="default: list"
+    )
+    alerts.add_argument("id", nargs="?", metavar="ID", help="for show: the alert's id, or how it begins")
+    _add_told(alerts)
+    alerts.add_argument("--severity", choices=("low", "medium", "high", "critical"), help="this severity or worse")
+    alerts.add_argument("--detector", metavar="ID", help="with evidence by this detector")
+    alerts.add_argument("--entity", metavar="KIND=VALUE", help="about this entity, or naming it")
+    alerts.add_argument(
+        "--status", action="append", choices=("open", "update", "closed"), help="as it stands now; may be repeated"
+    )
+    _add_span(alerts, "told")
+    alerts.add_argument(
+        "--format", choices=("text", "json", "csv"),
+        help="default: text on a terminal, JSON lines elsewhere; for export: json (one document) or csv",
+    )  # fmt: skip
+    alerts.add_argument("--output", default="-", metavar="FILE", help="for export: where to (default: stdout)")
+
+
+def _command(commands: Commands[argparse.ArgumentParser], name: str, does: str, epilog: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=does, description=does[0].upper() + does[1:] + ".", epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.set_defaults(command=name, module=MODULE)
+    return parser
+
+
+def _add_told(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--alerts", metavar="FILE", help="the file that `tripline run --alerts` writes; - for stdin")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file; without --alerts: read its alert topic")
+
+
+def _add_span(parser: argparse.ArgumentParser, what: str) -> None:
+    form = "a date, a date and time (UTC), or a length such as 7d for so long ago"
+    parser.add_argument("--from", dest="since", metavar="TIME", help=f"{what} from then on: {form}")
+    parser.add_argument("--to", dest="until", metavar="TIME", help=f"{what} before then")
