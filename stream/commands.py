@@ -172,6 +172,10 @@ def check(arguments: argparse.Namespace) -> int:
     from stream import kafka  # noqa: PLC0415 - what needs no broker starts without its client
 
     problems = asyncio.run(kafka.check(config.kafka))
+    if config.registry.url:
+        from stream.registry import Registry  # noqa: PLC0415 - as above
+
+        problems += [problem] if (problem := Registry(config).check()) else []
     console.line()
     for problem in problems or [f"{config.kafka.bootstrap_servers}: brokers and topics are as they should be"]:
         console.line(f"  {problem}")

@@ -63,6 +63,11 @@ class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sasl_username: Text = ""
     sasl_password_file: Text = ""
     sasl_token_file: Text = ""
+    sasl_token_url: Text = ""
+    sasl_token_ca_file: Text = ""
+    sasl_client_id: Text = ""
+    sasl_client_secret_file: Text = ""
+    sasl_scope: Text = ""
     ssl_ca_file: Text = ""
     ssl_cert_file: Text = ""
     ssl_key_file: Text = ""
@@ -70,6 +75,18 @@ class Kafka(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transaction_timeout_s: Annotated[float, Meta(ge=1, le=900)] = 60.0
     fetch_bytes_max: Annotated[int, Meta(ge=65_536, le=67_108_864)] = 2_097_152
     stall_s: Annotated[float, Meta(ge=10, le=3_600)] = 120.0
+
+
+class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The schema registry of values that are framed with a schema's id; none where `url` is empty."""
+
+    url: Text = ""
+    username: Text = ""
+    password_file: Text = ""
+    ca_file: Text = ""
+    cert_file: Text = ""
+    key_file: Text = ""
+    timeout_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
 
 
 class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,13 +118,15 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entities_max: EntitiesMax = EntitiesMax()
     detectors: dict[str, bool] = {}
     kafka: Kafka = Kafka()
+    registry: Registry = Registry()
     worker: Worker = Worker()
 
 
 _SECRET: Final = ("hash_key",)
 # What may differ between two runs without their alerts being others.
 _OPERATIONAL: Final = (
-    "snapshot_every_s", "runbook_url", "format", "record_bytes_max", "future_max_s", "kafka", "worker",
+    "snapshot_every_s", "runbook_url", "format", "record_bytes_max", "future_max_s", "kafka", "registry",
+    "worker",
 )  # fmt: skip
 
 

@@ -22,11 +22,13 @@ from stream.checks import TIME_MS_END
 from stream.config import Config
 from stream.deadletters import RAW_BYTES_MAX
 from stream.decode import Format, decode_packed, detect, format_named
+from stream.endpoint import NoAnswer
 from stream.errors import TriplineError
-from stream.events import Rejected
+from stream.events import BadRecord, Rejected
 from stream.keys import I64, hash_key
 from stream.records import Records
-from stream.transact import Message
+from stream.registry import Decode, Registry, is_framed, unframed
+from stream.transact import Message, NotNow
 
 BLOCK_EVENTS: Final = 2_048  # of about 250 bytes: well below what a broker takes as one message
 APPENDED_MIN: Final = 946_684_800_000
@@ -45,9 +47,12 @@ class Counts(Protocol):
 class Ingest:
     """The stage of one partition of an access topic: a function of its records, but for the format that it was told."""
 
-    def __init__(self, config: Config, topic: str, partition: int, counts: Counts) -> None:
+    def __init__(
+        self, config: Config, topic: str, partition: int, counts: Counts, registry: Registry | None = None
+    ) -> None:
         self._config = config
         self._topic = topic
+        self._registry = registry
         self._origin = f"kafka:{topic}/{partition}"
         self._key = hash_key(config.hash_key)
         self._format: Format | None = None if config.format == "auto" else format_named(config.format)
@@ -76,14 +81,18 @@ class Ingest:
     def take(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:  # noqa: ARG002 - the contract
         """Blocks for the observations, one at least for each partition that must hear how far this is; dead letters."""
         began = time.perf_counter()
+        schemas = self._schemas(records)  # first of all: where it has to wait, nothing has been counted
         good, letters = self._sized(records)
+        values: list[bytes] = [r.value for r in good]
+        if schemas is not None:
+            good, values = self._unframed(good, schemas, letters)
         if self._format is None:
-            self._format = detect([r.value for r in good])
+            self._format = detect(values)
         if self._format is None:
             return letters + [self._letter(r, "unknown_format", "no format recognises it; set `format`") for r in good]
         offsets = np.array([r.offset for r in good], np.int64)
         out, rejected = decode_packed(
-            self._format, Records.of([r.value for r in good]), self._origin, offsets, TIME_MS_END - 1,
+            self._format, Records.of(values), self._origin, offsets, TIME_MS_END - 1,
             mixed=self._config.format == "auto",
         )  # fmt: skip
         letters += [self._rejected(good[r.index], r) for r in rejected]
@@ -113,6 +122,35 @@ class Ingest:
                 detail = f"{len(record.value)} bytes, the limit is {limit}; raise record_bytes_max if it is a record"
                 letters.append(self._letter(record, "record_too_long", detail))
         return good, letters
+
+    def _schemas(self, records: Sequence[Any]) -> dict[int, Decode | BadRecord] | None:
+        """What reads the schemas that the records name; None where no record has a frame. Raises NotNow."""
+        framed = [r.value for r in records if r.value and is_framed(r.value)]
+        if not framed:
+            return None
+        try:
+            return self._registry.decoders(framed) if self._registry else {}
+        except NoAnswer as why:
+            raise NotNow(str(why)) from why
+
+    def _unframed(
+        self, records: list[Any], schemas: dict[int, Decode | BadRecord], letters: list[Message]
+    ) -> tuple[list[Any], list[bytes]]:
+        """The records that have a value without a frame, and those values; the others are added to the letters."""
+        good, values = [], []
+        for record in records:
+            value = record.value
+            try:
+                if is_framed(value):
+                    if self._registry is None:
+                        raise BadRecord("no_registry", "framed with the id of a schema, and registry.url is empty")
+                    value = unframed(value, schemas, self._config.record_bytes_max)
+            except BadRecord as why:
+                letters.append(self._letter(record, why.reason, why.detail))
+            else:
+                good.append(record)
+                values.append(value)
+        return good, values
 
     def _believe(self, block: PackedBlock, offsets: Any, appended: list[int]) -> None:
         """A time far behind its own append is not believed: the event is scored at its arrival, not learned from."""

@@ -1,109 +1,25 @@
-"""The broker's side of things: connection settings from the configuration, topics, and what `tripline check` asks.
-
-Secrets come from files or variables and are never part of a message. A listener without TLS that is not on this host
-is refused unless the configuration names it as allowed.
-"""
+"""The broker's side of things: consumers and producers, topics, and what `tripline check` asks."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import ssl
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.abc import AbstractTokenProvider
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
 
 from stream.config import Kafka
-from stream.errors import TriplineError, UsageError
+from stream.errors import TriplineError
+from stream.security import connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 CONNECT_S: Final = 10.0
 MESSAGE_BYTES_MAX: Final = 900_000  # a broker's default limit is 1 MiB, its own framing included
-SECRET_BYTES_MAX: Final = 16_384
-
-
-class _TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
-    """OAUTHBEARER: a token that something else renews in a file; read anew at every connection."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    async def token(self) -> str:
-        """The token as it stands in the file now."""
-        return secret(self._path)
-
-
-def secret(path: Path) -> str:
-    """The one line in a secret's file; UsageError where it cannot be had or everybody may read it."""
-    try:
-        mode = path.stat().st_mode
-        if mode & 0o004:
-            raise UsageError(f"{path}: everybody on this host may read this secret; chmod o-r it")
-        text = path.read_bytes()[:SECRET_BYTES_MAX].decode().strip()
-    except OSError as why:
-        raise UsageError(f"{path}: the secret cannot be read ({why.strerror})") from why
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not a text") from None
-    if not text:
-        raise UsageError(f"{path}: empty; a secret is expected in it")
-    return text
-
-
-def connection(kafka: Kafka) -> dict[str, Any]:
-    """What every aiokafka client is given; UsageError where the settings cannot be used."""
-    settings: dict[str, Any] = {
-        "bootstrap_servers": kafka.bootstrap_servers, "security_protocol": kafka.security_protocol,
-        "client_id": kafka.group,
-    }  # fmt: skip
-    if kafka.security_protocol in ("PLAINTEXT", "SASL_PLAINTEXT") and not kafka.plaintext_allowed:
-        far = [server for server in kafka.bootstrap_servers.split(",") if not _loopback(server)]
-        if far:
-            raise UsageError(
-                f"kafka.security_protocol = {kafka.security_protocol!r} would send events in the clear to {far[0]}; "
-                "use SSL or SASL_SSL, or allow it by name with kafka.plaintext_allowed = true"
-            )
-    if kafka.security_protocol in ("SSL", "SASL_SSL"):
-        settings["ssl_context"] = _tls(kafka)
-    if kafka.security_protocol.startswith("SASL"):
-        settings["sasl_mechanism"] = kafka.sasl_mechanism
-        if kafka.sasl_mechanism == "OAUTHBEARER":
-            settings["sasl_oauth_token_provider"] = _TokenFile(_named(kafka.sasl_token_file, "sasl_token_file"))
-        else:
-            settings["sasl_plain_username"] = kafka.sasl_username
-            settings["sasl_plain_password"] = secret(_named(kafka.sasl_password_file, "sasl_password_file"))
-    return settings
-
-
-def _named(path: str, field: str) -> Path:
-    if not path:
-        raise UsageError(f"kafka.{field}: empty; this mechanism needs a file there")
-    return Path(path)
-
-
-def _loopback(server: str) -> bool:
-    host = server.strip().rpartition(":")[0].strip("[]") or server.strip()
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _tls(kafka: Kafka) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=kafka.ssl_ca_file or None)
-        if kafka.ssl_cert_file:
-            context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file or None)
-    except (OSError, ssl.SSLError) as why:
-        raise UsageError(f"kafka.ssl_*: the certificates cannot be used: {why}") from why
-    return context
 
 
 def consumer(kafka: Kafka, group: str, instance: str = "", **more: Any) -> AIOKafkaConsumer:

@@ -35,6 +35,7 @@ from stream.durations import DELAY_S, Durations
 from stream.ingest import letter
 from stream.merge import Group, Merger
 from stream.metrics.respond import Monitor, respond_registry
+from stream.security import connection
 from stream.signals import Signal
 
 log = logging.getLogger("tripline")
@@ -168,7 +169,7 @@ def _app(config: Config) -> Any:
 
 
 def _credentials(config: Config) -> Any:
-    given = kafka.connection(config.kafka)
+    given = connection(config.kafka)
     context = given.get("ssl_context")
     if config.kafka.security_protocol.startswith("SASL"):
         if config.kafka.sasl_mechanism == "OAUTHBEARER":

@@ -65,7 +65,10 @@ class Stage(Protocol):
         ...
 
     def take(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:
-        """Take records in; what is to be written, which nobody looks at when `silent`. more: others wait behind."""
+        """Take records in; what is to be written, which nobody looks at when `silent`. more: others wait behind.
+
+        Raises NotNow where something else has to answer first.
+        """
         ...
 
     def committed(self, offset: int) -> None:
@@ -75,6 +78,10 @@ class Stage(Protocol):
     def close(self) -> None:
         """Let go of what is held."""
         ...
+
+
+class NotNow(Exception):  # noqa: N818 - it is no error: the records wait
+    """A stage cannot take these records in yet, has taken in none of them, and says what it waits for."""
 
 
 class Fenced(Exception):  # noqa: N818 - it is no error: the partition is another's now
@@ -128,7 +135,8 @@ class Lane:
         self.progress_at = time.monotonic()
 
     async def take(self, records: Sequence[Any]) -> None:
-        """Take a batch in and commit it; Fenced where the lane is another's, one of FAILURES where it must reopen."""
+        """Take a batch in and commit it; Fenced where the lane is another's, one of FAILURES where it must reopen,
+        NotNow where the batch has to be read again later."""
         fresh = [r for r in records if r.offset >= self.position]
         replayed = [r for r in fresh if r.offset < self.committed]
         if replayed:

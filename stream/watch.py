@@ -1,8 +1,8 @@
 """How a worker is: lag, progress, health, served over HTTP; and the end of a worker that stands still.
 
-Ready: every group has been assigned its partitions and has opened them. Alive: no partition has stood still for
-`stall_s` while there was something to read. A worker that is not alive ends itself, because what started it can start
-it again.
+Ready: every group has been assigned its partitions and has opened them, and none waits for a registry. Alive: no
+partition has stood still for `stall_s` while there was something to read. A worker that is not alive ends itself,
+because what started it can start it again.
 """
 
 from __future__ import annotations
@@ -78,4 +78,6 @@ class Watch:
     def ready(self) -> str:
         """Why it is not ready, or nothing."""
         waiting = [group.name for group in self._worker.groups if not group.rebalances or group.opening]
-        return f"waiting for partitions: {', '.join(waiting)}" if waiting else ""
+        if waiting:
+            return f"waiting for partitions: {', '.join(waiting)}"
+        return next((group.waiting_for for group in self._worker.groups if group.waiting_for), "")

@@ -9,7 +9,9 @@ import pytest
 
 from stream.config import Config, Kafka
 from stream.errors import UsageError
-from stream.kafka import connection, own_topics, secret
+from stream.kafka import own_topics
+from stream.secret import secret
+from stream.security import connection
 from stream.worker import access_topics
 
 

@@ -16,8 +16,9 @@ from stream.metrics.process import process_registry
 
 if TYPE_CHECKING:
     from stream.detect import Detect
+    from stream.group import Group
     from stream.transact import Lane
-    from stream.worker import Group, Worker
+    from stream.worker import Worker
 
 _SNAPSHOTS: Final[tuple[tuple[str, str, Callable[[Detect], float]], ...]] = (
     (
@@ -45,6 +46,12 @@ class WorkerCollector:
             "tripline_signals_sent", "Revisions of a partition's incidents, passed on.", ["status", "severity"],
             dict(worker.alerts),
         )  # fmt: skip
+        if worker.registry is not None:
+            for name, text, count in (
+                ("requests", "Schemas that a registry was asked for.", worker.registry.requests),
+                ("failures", "Times that the registry did not answer as one.", worker.registry.failures),
+            ):
+                yield counter(f"tripline_registry_{name}", text, count)
         for name, text, value in _SNAPSHOTS:
             by_partition = {(str(stage.partition),): value(stage) for stage in worker.detecting()}
             yield gauges(name, text, ["partition"], by_partition)
@@ -75,6 +82,10 @@ def _groups(groups: list[Group]) -> Iterator[Metric]:
     lanes = {group.name: list(group.lanes.values()) for group in groups}
     for name, text, value in (
         ("tripline_partitions", "Partitions that are worked on.", lambda g: len(lanes[g.name])),
+        (
+            "tripline_partitions_waiting", "Partitions whose records wait for a schema registry.",
+            lambda g: g.waiting,
+        ),
         (
             "tripline_lag_records", "Records that are there and not taken in.",
             lambda g: sum(g.lag(lane) for lane in lanes[g.name]),
