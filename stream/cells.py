@@ -52,6 +52,16 @@ def fitted(text: str, width: int) -> str:
     return out + ELLIPSIS
 
 
+def ending(text: str, width: int) -> str:
+    """As `fitted`, but what is cut off is the beginning: of a path, the end says more.
+
+    >>> ending("/var/log/a.log line 7", 12), ending("a", 12)
+    ('….log line 7', 'a')
+    """
+    turned = fitted(clean(text, LONG)[::-1], width)
+    return turned[::-1]
+
+
 def padded(text: str, width: int, *, right: bool = False) -> str:
     """The text in exactly `width` cells.
 

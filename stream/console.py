@@ -110,8 +110,9 @@ def _related(alert: Alert) -> str:
     return " · ".join(parts)
 
 
-def rate_line(events: int, seconds: float, now_ms: int, alerts: int) -> str:
+def rate_line(events: int, seconds: float, now_ms: int, alerts: int | None = None) -> str:
     """Where a run stands, for the progress line."""
     rate = number(events / seconds) if seconds > 0 else "0"
     when = rfc3339(now_ms)[:16].replace("T", " ") if now_ms else "no event yet"
-    return f"{events:,} events  {rate}/s  {when}  {alerts} alert{'' if alerts == 1 else 's'} opened"
+    opened = f"  {alerts} alert{'' if alerts == 1 else 's'} opened" if alerts is not None else ""
+    return f"{events:,} events  {rate}/s  {when}{opened}"

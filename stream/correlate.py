@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import DAY_MS, HOUR_MS, Detector
+from detectors.base import DAY_MS, HOUR_MS, Array, Detector
 from detectors.fusion import Entity, Evidence, Fusion
 from stream.alerts import severity_of
 from stream.budget import Budget, Spent
@@ -75,6 +75,7 @@ class Correlator:
         self._closed: list[Incident] = []
         self.budget = Budget(alerts_per_day_max)
         self.opened = 0
+        self.on_absorb: Callable[[Incident, Array], None] = lambda _incident, _rows: None  # is told which events
 
     def tick(self, now_ms: int, since_ms: int, fusion: Fusion, emit: Callable[[Signal], None]) -> None:
         """Absorb what happened since the last tick: join, open, update, close. `since_ms`: start of the stream."""
@@ -208,7 +209,9 @@ class Correlator:
         return self._trace.of(kind, self._tables[kind].slot(value), mask, self._detectors, self._columns, start)
 
     def _absorb(self, incident: Incident, rows: npt.NDArray[np.bool_]) -> None:
-        incident.absorb(self._trace.rows[len(self._trace.rows) - len(rows) :][rows], self._tables)
+        absorbed = self._trace.rows[len(self._trace.rows) - len(rows) :][rows]
+        incident.absorb(absorbed, self._tables)
+        self.on_absorb(incident, absorbed)
 
     def _mask(self, evidence: list[Evidence]) -> int:
         mask = 0

@@ -130,6 +130,11 @@ class Recorder:
         self.threshold = math.log2(OPEN_SHARE / pipeline.config.alerts_per_day_max)
         self.features = {(d.id, feature.name): feature for d in pipeline.detectors for feature in d.features}
 
+    def follow(self, kind: str, value: str) -> None:
+        """Follow this entity from the beginning, whether or not there will be evidence; after `bind`."""
+        if self.pipeline is not None:
+            self._follow(self.pipeline, kind, value, "asked for")
+
     def tick(self, now_ms: int) -> None:
         """Look at the incidents, and take a sample of everything when one is due; before `bind`, nothing."""
         if self.pipeline is None:

@@ -6,7 +6,7 @@ The page is a single file without scripts and without anything from elsewhere: i
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from string import Template
@@ -70,13 +70,17 @@ def page(case: Case) -> str:
         middle = [traffic(case)]
     else:
         middle = [baseline(case, lead), course(case, lead), reach(lead.last), evidence(case, lead.last)]
-    parts = [_head(case), *middle, others(case), run(case), reading(case)]
+    return document(case.title, [head(case), *middle, others(case), run(case), reading(case)])
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A whole page of these parts, each of them HTML, empty ones left out."""
     template = Template(Path(__file__).with_name("report.html").read_text("utf-8"))
-    title = text(f"{case.title[:LINE_MAX]} - Tripline", LINE_MAX)
-    return template.substitute(title=title, body="\n".join(filter(None, parts)))
+    named = text(f"{title[:LINE_MAX]} - Tripline", LINE_MAX)
+    return template.substitute(title=named, body="\n".join(filter(None, parts)))
 
 
-def _head(case: Case) -> str:
+def head(case: Case) -> str:
     """What happened, since when, how sure, what left."""
     if case.lead is None:
         headline, line = _quiet(case)

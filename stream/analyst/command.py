@@ -7,20 +7,25 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import msgspec
 
 from detectors import catalog
 from stream import config as configuration
 from stream.alerts import Alert
-from stream.analyst import listing
+from stream.analyst import explain as explaining
+from stream.analyst import explain_views, listing
 from stream.analyst.moments import entity_named, when_ms
+from stream.analyst.relog import log_of
 from stream.analyst.told import Told, Unread, Wanted, decoded, file_lines
 from stream.config import Config
-from stream.console import WIDTH_MAX, Console
+from stream.console import WIDTH_MAX, Console, rate_line
 from stream.decode import formats
 from stream.errors import UsageError
 from stream.pipeline import Pipeline
+from stream.report import write_whole
 from stream.sink import LineSink
 
 
@@ -45,6 +50,35 @@ def alerts(arguments: argparse.Namespace) -> int:
     else:
         _export(told.those(wanted), arguments)
     return 0
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """`tripline explain`."""
+    config, messages = _config(arguments.config), Console(sys.stderr)
+    alert = told_alerts(arguments, config, messages).one(arguments.id)
+    log = log_of(alert, arguments.inputs, arguments.input_format, config, messages.line)
+    explained = explaining.explain(alert, log, config, _progress(messages))
+    messages.done()
+    words = features(config)
+    if arguments.json:
+        with LineSink(arguments.json, "explanation") as sink:
+            sink.write(msgspec.json.encode(explained.explanation) + b"\n")
+    if arguments.json != "-":
+        explain_views.show(explained, Console(sys.stdout), _width(), words)
+    if arguments.report:
+        write_whole(arguments.report, explain_views.page(explained, words).encode())
+        messages.line(f"the page: {arguments.report}")
+    return 0
+
+
+def _progress(console: Console) -> Callable[[int, int], None]:
+    began = time.monotonic()
+
+    def show(events: int, now_ms: int) -> None:
+        if console.due():
+            console.progress(None, rate_line(events, time.monotonic() - began, now_ms))
+
+    return show
 
 
 def told_alerts(arguments: argparse.Namespace, config: Config, messages: Console) -> Told:

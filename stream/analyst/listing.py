@@ -91,7 +91,7 @@ def show_one(alert: Alert, console: Console, width: int, features: Features, ver
     console.line()
     for text in wrapped(alert.summary, inner):
         console.line(f"  {text}")
-    _section(console, "evidence")
+    heading(console, "evidence")
     most = max((item.bits for item in alert.evidence), default=1.0)
     for item in alert.evidence:
         bar = "█" * max(round(BAR * min(item.bits / max(most, 1.0), 1.0)), 1)
@@ -101,29 +101,32 @@ def show_one(alert: Alert, console: Console, width: int, features: Features, ver
         )
         for text in wrapped(finding(item, features.get((item.detector, item.feature))), inner - 12 - BAR):
             console.line(" " * (INDENT + 12 + BAR) + text)
-    _section(console, "what left")
+    heading(console, "what left")
     impact, window = alert.impact, alert.window
     rows = [
         ("read", f"{number(impact.records)} records ({size(impact.bytes)}) of {people(impact.subjects)}"),
         ("from, to", f"{window.start[:19].replace('T', ' ')}, {window.end[:19].replace('T', ' ')} UTC"),
         *((f"in the log{' ' * bool(i)}", str(source)) for i, source in enumerate(alert.source)),
     ]
-    _table(console, rows, inner)
+    rows_of(console, rows, inner)
     if alert.related:
-        _section(console, "with")
-        _table(console, list(_related(alert)), inner)
-    _section(console, "what to do")
+        heading(console, "with")
+        rows_of(console, list(_related(alert)), inner)
+    heading(console, "what to do")
     next_steps = [("techniques", ", ".join(alert.techniques)), ("runbook", alert.runbook)]
     next_steps += [("verdict", each) for each in verdicts]
-    _table(console, next_steps, inner)
+    next_steps.append(("evidence", f"tripline explain {alert.id} --input LOGS"))
+    rows_of(console, next_steps, inner)
 
 
-def _section(console: Console, heading: str) -> None:
+def heading(console: Console, words: str) -> None:
+    """A heading on the terminal."""
     console.line()
-    console.line(f"  {console.paint(heading.upper(), 'dim')}")
+    console.line(f"  {console.paint(words.upper(), 'dim')}")
 
 
-def _table(console: Console, rows: Sequence[tuple[str, str]], width: int) -> None:
+def rows_of(console: Console, rows: Sequence[tuple[str, str]], width: int) -> None:
+    """Labels, and what there is to say beside each."""
     label = max(cells(name) for name, _ in rows)
     for name, value in rows:
         if value:

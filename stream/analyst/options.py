@@ -20,10 +20,38 @@ examples:
 On a terminal alerts are shown to be read; into a pipe they go as JSON lines, one alert each as it stands now.
 """
 
+EXPLAIN_EPILOG: Final = """\
+examples:
+  tripline explain tl-3f9a --alerts alerts.jsonl --input logs/            the evidence again, on the terminal
+  tripline explain tl-3f9a --alerts alerts.jsonl --input logs/ --report explained.html
+  tripline explain tl-3f9a --config tripline.toml                         from the alert topic and the access topics
+
+The log is run through from its beginning, with the same configuration: it takes as long as the run took. Without
+--input the files or topics are read in which the alert says its events are.
+"""
+
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the commands."""
     _add_alerts(commands)
+    _add_explain(commands)
+
+
+def _add_explain(commands: Commands[argparse.ArgumentParser]) -> None:
+    explain = _command(commands, "explain", "the evidence of an alert again, recomputed from the log", EXPLAIN_EPILOG)
+    explain.add_argument("id", metavar="ALERT_ID", help="the alert's id, or how it begins")
+    _add_told(explain)
+    _add_log(explain)
+    explain.add_argument("--json", metavar="PATH", help="write all of it as JSON; - for stdout instead of the text")
+    explain.add_argument("--report", type=Path, metavar="FILE.html", help="write one page to look at")
+
+
+def _add_log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input", action="append", metavar="PATH", dest="inputs",
+        help="the log: files or directories, as they were given to `tripline run`; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--input-format", metavar="NAME", help="format of the log (default: that of the configuration)")
 
 
 def _add_alerts(commands: Commands[argparse.ArgumentParser]) -> None:

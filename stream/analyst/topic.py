@@ -15,18 +15,19 @@ from stream.errors import TriplineError
 
 POLL_MS: Final = 500
 
-Spans = Mapping[int, tuple[int, int]]  # partition -> first and last offset
 
+def records(
+    settings: Kafka, topic: str, *, follow: bool = False, needed: Mapping[int, int] | None = None
+) -> Iterator[Any]:
+    """The records of a topic, of each partition in its order.
 
-def records(settings: Kafka, topic: str, *, follow: bool = False, spans: Spans | None = None) -> Iterator[Any]:
-    """The records of a topic, of each partition in its order; `spans`: only these partitions and offsets.
-
-    Raises TriplineError where no broker answers, the topic is missing, or offsets of a span are not kept any more.
+    needed: read only these partitions, and only if the broker still has this offset of each. Raises TriplineError where
+    no broker answers, the topic is missing, or what is needed is not kept any more.
     """
     with asyncio.Runner() as loop:
         consumer = loop.run(_started(settings))
         try:
-            ends = loop.run(_placed(consumer, topic, spans))
+            ends = loop.run(_placed(consumer, topic, needed))
             while follow or any(loop.run(consumer.position(p)) < end for p, end in ends.items()):
                 batch = loop.run(consumer.getmany(timeout_ms=POLL_MS))
                 for partition, found in batch.items():
@@ -47,27 +48,24 @@ async def _started(settings: Kafka) -> AIOKafkaConsumer:
     return consumer
 
 
-async def _placed(consumer: AIOKafkaConsumer, topic: str, spans: Spans | None) -> dict[TopicPartition, int]:
+async def _placed(
+    consumer: AIOKafkaConsumer, topic: str, needed: Mapping[int, int] | None
+) -> dict[TopicPartition, int]:
     """Put the consumer at the beginning; where it has to stop, by partition."""
     there = (await consumer._client.fetch_all_metadata()).partitions_for_topic(topic)
     if not there:
         raise TriplineError(f"topic {topic} is missing; see that the configuration names the right one")
-    partitions = [TopicPartition(topic, number) for number in sorted(there) if spans is None or number in spans]
-    if spans is not None and len(partitions) < len(spans):
-        raise TriplineError(f"topic {topic} has {len(there)} partitions, and not {sorted(spans)} that are asked for")
+    partitions = [TopicPartition(topic, number) for number in sorted(there) if needed is None or number in needed]
+    if needed is not None and len(partitions) < len(needed):
+        raise TriplineError(f"topic {topic} has {len(there)} partitions, and not {sorted(needed)}, which are asked for")
     consumer.assign(partitions)
     first = await consumer.beginning_offsets(partitions)
-    last = await consumer.end_offsets(partitions)
+    last: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
     for partition in partitions:
-        begin, end = first[partition], last[partition]
-        if spans is not None:
-            wanted, until = spans[partition.partition]
-            if wanted < begin:
-                raise TriplineError(
-                    f"{topic}/{partition.partition}: offset {wanted} is not kept any more, the first one is {begin}; "
-                    "read an archive of the topic with --input"
-                )
-            begin, end = wanted, min(until + 1, end)
-        consumer.seek(partition, begin)
-        last[partition] = end
-    return {partition: last[partition] for partition in partitions}
+        if needed is not None and needed[partition.partition] < first[partition]:
+            raise TriplineError(
+                f"{topic}/{partition.partition}: offset {needed[partition.partition]} is not kept any more, the first "
+                f"one is {first[partition]}; read an archive of the topic with --input"
+            )
+        consumer.seek(partition, first[partition])
+    return last
