@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -32,8 +33,9 @@ def _reason(message: str) -> str:
     return "text_not_unicode" if "surrogate" in message else "not_json"
 
 
+@lru_cache(maxsize=1)
 def peek(raw: bytes) -> Record:
-    """The JSON object in `raw`, or an empty one."""
+    """The JSON object in `raw`, or an empty one; one for all the formats that are asked about a record in turn."""
     try:
         return load(raw)
     except BadRecord:

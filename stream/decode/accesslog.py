@@ -27,12 +27,13 @@ from stream.decode import Format
 from stream.events import AccessEvent, Action, BadRecord
 
 # Every repetition is possessive or cannot cross the quote that ends it: one pass, whatever the line holds.
-_QUOTED: Final = r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
+QUOTED: Final = r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
 _LINE: Final = re.compile(
+    r"(?!(?:\d{1,7} )?<\d|[A-Z][a-z]{2} [ \d]\d \d|\d{4}-\d\d-\d\dT)"  # a syslog header, not a client
     r"(?:[^\s:]++:\d{1,5} (?!- ))?"  # the virtual host and its port, in front of the client
     r'(\S++) \S++ (-|""|(?:[^"\\]|\\.)+?) \[([^\]]{17}):(\d\d) ([+-]\d{4})\] '
-    + _QUOTED
-    + rf" (\d{{3}}) (\d{{1,19}}|-)(?: {_QUOTED} {_QUOTED}?)?",  # a line cut off in its user agent is a whole request
+    + QUOTED
+    + rf" (\d{{3}}) (\d{{1,19}}|-)(?: {QUOTED} {QUOTED}?)?",  # a line cut off in its user agent is a whole request
     re.ASCII,
 )
 _MINUTE: Final = re.compile(r"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d)", re.ASCII)

@@ -34,7 +34,17 @@ KEYS: Final = {
     "country": ("geoipcountrycode", "geoip2countrycode", "geoip2datacountrycode", "countrycode", "country"),
     "id": ("requestid", "xrequestid", "reqid", "uniqueid"),
 }
-_NOT_OURS: Final = {"account", "action", "class_uid", "eventSource", "eventName", "ecs", "event", "ecs.version"}
+_NOT_OURS: Final = {
+    "account",
+    "action",
+    "class_uid",
+    "eventSource",
+    "eventName",
+    "ecs",
+    "event",
+    "ecs.version",
+    "response_flags",
+}
 
 _LOG_TIME: Final = re.compile(r"\[?(\d\d/[A-Za-z]{3}/\d{4}:\d\d:\d\d):(\d\d) ([+-]\d{4})\]?", re.ASCII)
 _SECONDS_MAX: Final = 100_000_000_000  # as seconds the year 5138, as milliseconds 1973

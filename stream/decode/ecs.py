@@ -19,12 +19,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
-from itertools import pairwise
 from typing import Final
 
 from stream.decode import Format
 from stream.decode._json import Record, load, number, peek, text, time
+from stream.decode._verbs import verb
 from stream.decode.accesslog import NO_REQUEST, Request, request
 from stream.events import AccessEvent, AccountKind, Action, BadRecord, Outcome
 
@@ -38,18 +37,6 @@ _BY_TYPE: Final[dict[str, Action]] = {
     "access": "read", "admin": "admin", "change": "write", "creation": "write", "deletion": "delete",
     "start": "login", "end": "logout",
 }  # fmt: skip
-_VERBS: Final[dict[Action, str]] = {
-    "login": "login logon signin loggedin",
-    "logout": "logout logoff signout loggedout",
-    "export": "export exported download downloaded dump unload backup",
-    "share": "share shared publish published",
-    "delete": "delete deleted deletion remove removed drop purge trash",
-    "list": "list listed search searched browse enumerate",
-    "write": "write put post create created creation update updated upload uploaded modify modified insert rename move",
-    "read": "read get head view viewed access accessed open opened select query fetch preview",
-}
-_ACTION_OF: Final = {verb: action for action, verbs in _VERBS.items() for verb in verbs.split()}
-_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _SERVICE: Final = re.compile(r"system:serviceaccount:.*|.*\.gserviceaccount\.com|.*\$", re.DOTALL)
 
 
@@ -111,25 +98,17 @@ def _credential(record: Record) -> tuple[str, str]:
     return certificate, issuer
 
 
-@lru_cache(maxsize=4096)
-def _verb(action: str) -> Action | None:
-    """What the words of an action say: "file-downloaded" and "DownloadFile" are exports; None for nothing known."""
-    words = [word.lower() for word in _WORD.findall(action)]
-    pairs = [first + second for first, second in pairwise(words)]
-    return next((_ACTION_OF[word] for word in pairs + words if word in _ACTION_OF), None)
-
-
 def _action(record: Record, asked: Request) -> Action:
     """The action; raises BadRecord where the event is none of access."""
     kind = _text(record, "event.kind") or "event"
     if kind != "event":
         raise BadRecord("not_an_access_event", f"event.kind is {kind[:40]!r}")
     categories, types = _words(record, "event.category"), _words(record, "event.type")
-    verb = _verb(_text(record, "event.action")[:256])
+    said = verb(_text(record, "event.action")[:256])
     if categories & _ADMIN:
         return "admin"
     if categories & _LOGINS:
-        return "logout" if verb == "logout" or (verb != "login" and "end" in types) else "login"
+        return "logout" if said == "logout" or (said != "login" and "end" in types) else "login"
     if categories and not categories & _DATA:
         raise BadRecord("not_an_access_event", f"event.category is {', '.join(sorted(categories))[:80]!r}")
     if asked.action in ("login", "logout"):
@@ -138,7 +117,7 @@ def _action(record: Record, asked: Request) -> Action:
     by_request = asked.action if asked is not NO_REQUEST else None
     if _text(record, "http.request.method") and by_request:  # web servers' modules call every method "access"
         by_type = by_request
-    action = verb or by_type or by_request
+    action = said or by_type or by_request
     if not action and not categories:
         raise BadRecord("not_an_access_event", "neither event.category, action, type nor a request says what was done")
     return action or "read"
