@@ -7,8 +7,10 @@ access topics ─▶ ingest ─▶ observations ─▶ detect ─▶ signals    
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -24,6 +26,7 @@ from stream.group import Group
 from stream.ingest import Ingest
 from stream.registry import Registry
 from stream.transact import Stage
+from stream.warm import warm
 from stream.watch import Watch
 
 LEAVE_S: Final = 10.0
@@ -51,6 +54,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until SIGTERM or Ctrl-C; raises TriplineError for what a person has to see to."""
+        warm(self.config)  # before SIGTERM waits for anything
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
@@ -68,7 +72,17 @@ class Worker:
             raise TriplineError(f"the brokers refuse: {type(why).__name__}: {why}; see `tripline check`") from why
         finally:
             self.stopping.set()
-            await asyncio.wait(tasks, timeout=LEAVE_S)
+            _, left = await asyncio.wait(tasks, timeout=LEAVE_S)
+            if left:
+                if error := sys.exception():
+                    self._say(str(error))
+                self._say(
+                    f"not done within {LEAVE_S:g} s: ending at once; what is committed stays so, and whoever has the "
+                    "partitions next goes on from there"
+                )
+                os._exit(
+                    1
+                )  # a thread that is in the middle of something cannot be asked to stop, and would be waited for
 
     def detecting(self) -> list[Detect]:
         """The partitions of the observations that are worked on."""

@@ -255,8 +255,9 @@ def quick(records: Records, origin: str, lines: I64, time_ms_max: int) -> tuple[
     )  # fmt: skip
     lines = np.asarray(lines, np.int64)
     if not taken.all():
-        text_start, text_stop, lines = text_start[:, taken], text_stop[:, taken], lines[taken]
-        enums, counts = enums[:, taken], counts[:, taken]
+        # Rows stay contiguous, as [:, taken] would not leave them: kernels are compiled for one kind of array.
+        text_start, text_stop = np.compress(taken, text_start, axis=1), np.compress(taken, text_stop, axis=1)
+        enums, counts, lines = np.compress(taken, enums, axis=1), np.compress(taken, counts, axis=1), lines[taken]
     text = {name: Packed(buffer, text_start[f], text_stop[f]) for f, name in enumerate(TEXT_FIELDS)}
     text["network"] = _network_column(text["source_ip"], counts[3])
     m = len(lines)
