@@ -16,6 +16,8 @@ from typing import Any, Final, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from stream.rfc3339 import utc_ms
+
 TEXT_BYTES_MAX: Final = 256  # an identity longer than this is not one
 TIME_MS_MIN: Final = 946_684_800_000  # 2000-01-01: an epoch in seconds falls before it and is told apart
 TIME_MS_END: Final = 253_402_300_800_000  # the year 10000: an epoch in micro- or nanoseconds falls behind it
@@ -61,6 +63,8 @@ def _each(
 
 def texts(name: str, values: Sequence[object], bad: dict[int, BadRecord], *, required: bool) -> list[str]:
     """str[n], "" where the value is None; the account must fit TEXT_BYTES_MAX, other text is shortened to it."""
+    if not required:
+        values = _filled(values, "")
     if _fit(values) and (not required or all(values)):
         return cast("list[str]", list(values))
 
@@ -80,6 +84,13 @@ def texts(name: str, values: Sequence[object], bad: dict[int, BadRecord], *, req
         return shortened(value)
 
     return _each(values, convert, "", bad)
+
+
+def _filled(values: Sequence[object], default: object) -> Sequence[object]:
+    """The values, the default in the place of each None: at once, for formats whose records seldom have them all."""
+    if None not in values:
+        return values
+    return [default if value is None else value for value in values]
 
 
 def _fit(values: Sequence[object]) -> bool:
@@ -107,6 +118,8 @@ def times(values: Sequence[object], time_ms_max: int, bad: dict[int, BadRecord])
         column = _column(values, np.int64)
         if column is not None and column.min() >= TIME_MS_MIN and column.max() <= time_ms_max:
             return column
+    elif (read := utc_ms(values)) is not None and read.min() >= TIME_MS_MIN and read.max() <= time_ms_max:
+        return read
     return np.array(_each(values, lambda value: _time_ms(value, time_ms_max), 0, bad), np.int64)
 
 
@@ -173,13 +186,12 @@ def codes(
 
 def counts(name: str, values: Sequence[object], default: int, bad: dict[int, BadRecord]) -> npt.NDArray[np.float64]:
     """float64[n] >= 0, `default` where the value is None."""
+    values = _filled(values, default)
     column = _column(values, np.float64)
     if column is not None and ((column >= 0) & (column < float(COUNT_MAX))).all():
         return column
 
     def convert(value: object) -> float:
-        if value is None:
-            return default
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadRecord("wrong_type", f"{name}: expected a number, got {shown(value)}")
         if not 0 <= value <= COUNT_MAX:
@@ -191,13 +203,12 @@ def counts(name: str, values: Sequence[object], default: int, bad: dict[int, Bad
 
 def asns(values: Sequence[object], bad: dict[int, BadRecord]) -> npt.NDArray[np.int64]:
     """int64[n], -1 where the value is None."""
+    values = _filled(values, -1)
     column = _column(values, np.int64)
     if column is not None and ((column >= -1) & (column <= ASN_MAX)).all():
         return column
 
     def convert(value: object) -> int:
-        if value is None:
-            return -1
         if isinstance(value, bool) or not isinstance(value, int):
             raise BadRecord("wrong_type", f"asn: expected a number, got {shown(value)}")
         if not -1 <= value <= ASN_MAX:

@@ -30,10 +30,10 @@ class Format:
     """How one kind of record is told apart and read.
 
     matches(record): whether it looks like this format; never raises. decode(record): its events, none or several;
-    raises BadRecord and nothing else. fast(record): for a format where one record is one event, the same without the
-    care for errors: it may raise msgspec's, and the record then goes to `decode` for the reason. quick(records, origin,
-    lines, time_ms_max): the events of those records that are plain, as columns at once, and which records they are;
-    what it takes must come out as `decode` would have it.
+    raises BadRecord and nothing else. fast(record): for a format where one record is mostly one event, that event
+    without the care for errors: it may raise msgspec's, and the record then goes to `decode` for the reason or for
+    its other events. quick(records, origin, lines, time_ms_max): the events of those records that are plain, as columns
+    at once, and which records they are; what it takes must come out as `decode` would have it.
     """
 
     name: str

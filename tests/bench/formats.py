@@ -1,0 +1,69 @@
+"""`python -m tests.bench.formats`: how fast each decoder is, from records to columns, beside a bare orjson parse.
+
+The records of a format are its fixture's, over and over: a batch of them is decoded, packed as the pipeline packs it,
+and parsed by orjson.loads alone, in turn, in one process. Times are CPU time of the process, the best of the rounds:
+what else runs on the machine can only add to them. A format that is not JSON has no parse to stand beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from stream.decode import Format, decode_packed, formats
+
+FIXTURES = Path(__file__).parents[1] / "formats" / "fixtures"
+TIME_MS_MAX = 4_102_444_800_000
+WANTED_PER_S = 150_000
+WANTED_RATIO = 1.5
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.formats", description=__doc__)
+    parser.add_argument("formats", nargs="*", help="all, if none is named")
+    parser.add_argument("--records", type=int, default=2_500, help="in a batch, as many as the pipeline takes at once")
+    parser.add_argument("--rounds", type=int, default=15)
+    given = parser.parse_args()
+    print("| format | bytes a record | events/s | µs an event | bare orjson, records/s | ratio | |")
+    print("|---" * 7 + "|")
+    for name, fmt in sorted(formats().items()):
+        if not given.formats or name in given.formats:
+            print(_row(fmt, given.records, given.rounds))
+
+
+def _row(fmt: Format, count: int, rounds: int) -> str:
+    fixture = next(FIXTURES.glob(f"{fmt.name}.*")).read_bytes().splitlines()
+    records = (fixture * (count // len(fixture) + 1))[:count]
+    lines = np.arange(count, dtype=np.int64)
+    block, rejected = decode_packed(fmt, records, "bench", lines, TIME_MS_MAX)
+    if rejected:
+        raise SystemExit(f"{fmt.name}: {rejected[0]}")
+    ours = _best(lambda: decode_packed(fmt, records, "bench", lines, TIME_MS_MAX), rounds)
+    per_s = len(block) / ours
+    size = sum(map(len, records)) / count
+    row = f"| {fmt.name} | {size:.0f} | {per_s:,.0f} | {1e6 / per_s:.1f} |"
+    if not records[0].startswith(b"{"):
+        return f"{row} | | {'' if per_s >= WANTED_PER_S else 'slow'} |"
+    bare = _best(lambda: [orjson.loads(record) for record in records], rounds)
+    slow = per_s < WANTED_PER_S and ours > WANTED_RATIO * bare
+    return f"{row} {count / bare:,.0f} | {ours / bare:.2f} | {'slow' if slow else ''} |"
+
+
+def _best(work: Callable[[], object], rounds: int) -> float:
+    """CPU seconds of the fastest round."""
+    taken = []
+    for _ in range(rounds):
+        start = time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+if __name__ == "__main__":
+    main()
