@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-kafka kafka lock clean
+.PHONY: help setup demo test lint bench bench-kafka kafka stack lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ bench-kafka: setup ## speed of one worker on a real broker (needs Java 17 and Ma
 BROKERS ?= 1
 kafka: setup ## a real Apache Kafka on this machine, for development: BROKERS=1 or 3 (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.kafka.cluster --brokers $(BROKERS)
+
+stack: setup ## the whole product on this machine, with a theft in it (needs Java 17, Maven, Prometheus, Alertmanager)
+	@$(BIN)/python -m tests.deploy.stack
 
 lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml --output-file requirements.lock

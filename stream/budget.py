@@ -17,6 +17,7 @@ from stream.alerts import severity_of
 
 # The threshold lets chance spend a 32nd of the budget: models err, and the rest is for what is real.
 OPEN_SHARE: Final = 32.0
+REASONS: Final = ("budget", "incidents_max")  # why an entity's evidence opens nothing
 REMEMBERED_MAX: Final = 500  # entities that were held back and have been counted
 
 

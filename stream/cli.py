@@ -43,6 +43,8 @@ examples:
   tripline replay forged-token-residential --seed 3 --report out/replay.html
   tripline replay forged-token --accounts 1000 --days 4 --write events.jsonl
                                                    the events only, as `tripline run` reads them
+  tripline replay forged-token --accounts 1000 --days 4 --topic access
+                                                   to a broker, for `tripline worker` to find it there
 """
 EVALUATE_EPILOG: Final = """\
 examples:
@@ -64,6 +66,7 @@ Health is at http://127.0.0.1:9464/livez and /readyz, metrics at /metrics (worke
 """
 ACCOUNTS: Final = 10_000
 DAYS: Final = 8.0
+BEGAN_MIN: Final = 1.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -161,6 +164,13 @@ def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     replay.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see deploy/tripline.toml")
     replay.add_argument("--alerts", metavar="PATH", help="write the alerts as JSON lines too")
     replay.add_argument("--report", type=Path, metavar="FILE.html", help="write one page to look at")
+    replay.add_argument(
+        "--topic", metavar="TOPIC", help="send the events to this access topic, as they would come, instead"
+    )  # fmt: skip
+    replay.add_argument(
+        "--began", type=float, default=BEGAN_MIN, metavar="MIN",
+        help=f"with --topic: minutes ago that the incident began (default: {BEGAN_MIN:g})",
+    )  # fmt: skip
     replay.add_argument("--write", metavar="FILE", help="write the events as JSON lines instead of watching them")
     replay.set_defaults(command="replay")
 

@@ -9,20 +9,21 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from detectors import catalog
 from stream import config as configuration
 from stream import summary
-from stream.alerts import Alert, encode
+from stream.alerts import Alert, encode, rfc3339
 from stream.config import Config
 from stream.console import Console, rate_line
 from stream.decode import formats
 from stream.errors import TriplineError, UsageError
 from stream.evaluate import command as evaluation
 from stream.evaluate import table
-from stream.incidents import generate, list_incidents, load_incident, write_jsonl
+from stream.incidents import Incident, generate, list_incidents, load_incident, truth, write_jsonl
 from stream.pipeline import Pipeline
 from stream.record import Recorder
 from stream.replay import Replay
@@ -97,6 +98,8 @@ def replay(arguments: argparse.Namespace) -> int:
         count = write_jsonl(generate(incident, **size, attack=not arguments.no_attack), arguments.write)
         console.line(f"{count:,} events written to {arguments.write}")
         return 0
+    if arguments.topic:
+        return _play(arguments, config, incident, size, console)
     _writable(arguments.report)
     recorder = Recorder() if arguments.report else None
     shown = _shower(console, recorder)
@@ -226,6 +229,27 @@ def respond(arguments: argparse.Namespace) -> int:
         await Respond(config, console.alert).run()
 
     asyncio.run(work())
+    return 0
+
+
+def _play(
+    arguments: argparse.Namespace, config: Config, incident: Incident, size: Mapping[str, Any], console: Console
+) -> int:
+    """Send an incident's events to a topic, the past at once and the rest in their time."""
+    from stream.playback import Playback  # noqa: PLC0415 - as above
+
+    began_ms = int((time.time() - 60.0 * arguments.began) * 1000)
+    shift_ms = began_ms - truth(incident, **size).start_ms
+    console.line(f"{incident.title}: from {rfc3339(began_ms)}, to topic {arguments.topic}")
+
+    def progress(sent: int) -> None:
+        if console.due():
+            console.progress(None, f"{sent:,} events")
+
+    playback = Playback(config, arguments.topic, shift_ms, progress)
+    asyncio.run(playback.play(generate(incident, **size, attack=not arguments.no_attack)))
+    console.done()
+    console.line(f"{playback.sent:,} events sent")
     return 0
 
 

@@ -10,6 +10,7 @@ from prometheus_client.core import Metric
 
 from detectors.base import HOUR_MS
 from detectors.baselines.calibration import SEEN_MIN
+from stream.budget import REASONS
 from stream.metrics.families import Growth, Labels, counters, gauge, gauges, summed
 from stream.pipeline import Pipeline
 from stream.state import Table
@@ -67,7 +68,7 @@ _COUNTS: Final[tuple[Count, ...]] = (
     ("tripline_evidence_dropped", "Entities whose evidence found no room.", [], lambda p: {(): p.fusion.dropped}),
     (
         "tripline_alerts_held_back", "Entities above the threshold that opened no alert.", ["reason"],
-        _by_name(lambda p: p.correlator.budget.held_back),
+        _by_name(lambda p: dict.fromkeys(REASONS, 0.0) | p.correlator.budget.held_back),
     ),
     ("tripline_entities_evicted", "Entities forgotten for want of room.", ["kind"], _by_kind(lambda t: t.evicted)),
     (

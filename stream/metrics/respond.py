@@ -10,6 +10,7 @@ import faust
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from stream.budget import REASONS
 from stream.durations import BATCH_S, Durations
 from stream.metrics.families import counter, counters, gauge, gauges, histograms
 from stream.metrics.process import process_registry
@@ -69,7 +70,7 @@ class RespondCollector:
         budget = respond.merger.budget
         yield counters(
             "tripline_alerts_held_back", "Entities above the threshold that opened no alert.", ["reason"],
-            {(reason,): count for reason, count in list(budget.held_back.items())},
+            {(reason,): budget.held_back.get(reason, 0) for reason in REASONS},
         )  # fmt: skip
         yield gauge("tripline_alert_budget_left", "Alerts that may be opened now.", budget.spent.tokens)
         yield gauge("tripline_alert_budget_max", "Alerts that may be opened a day.", respond.config.alerts_per_day_max)

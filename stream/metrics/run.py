@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from detectors import catalog
+from stream.alerts import SEVERITIES
 from stream.metrics.families import counters
 from stream.metrics.pipeline import Counts, PipelineCollector
 from stream.metrics.process import process_registry
@@ -33,17 +36,23 @@ class RunCounts(Counts, Told, Protocol):
 
 
 class AlertsCollector:
-    """A collector for the alerts that were told."""
+    """A collector for the alerts that were told; zeros are told too, for the first of a kind to be seen as one more."""
 
     def __init__(self, told: Told) -> None:
         self._told = told
+        severities = (*(name for name, _ in SEVERITIES), "low")
+        self._alerts = dict.fromkeys(product(("open", "update", "closed"), severities), 0)
+        self._detected = dict.fromkeys(product(catalog.detector_ids(), severities), 0)
 
     def collect(self) -> Iterator[Metric]:
         """Alerts by status and severity, and by detector."""
-        yield counters("tripline_alerts", "Alert revisions emitted.", ["status", "severity"], dict(self._told.alerts))
+        yield counters(
+            "tripline_alerts", "Alert revisions emitted.", ["status", "severity"],
+            self._alerts | dict(self._told.alerts),
+        )  # fmt: skip
         yield counters(
             "tripline_detector_alerts", "Alerts opened that rest on a finding of the detector.",
-            ["detector", "severity"], dict(self._told.detected),
+            ["detector", "severity"], self._detected | dict(self._told.detected),
         )  # fmt: skip
 
 
