@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from stream.decode import Format, decode_packed, formats
+from stream.records import Records
 
 FIXTURES = Path(__file__).parents[1] / "formats" / "fixtures"
 TIME_MS_MAX = 4_102_444_800_000
@@ -39,7 +40,8 @@ def main() -> None:
 
 def _row(fmt: Format, count: int, rounds: int) -> str:
     fixture = next(FIXTURES.glob(f"{fmt.name}.*")).read_bytes().splitlines()
-    records = (fixture * (count // len(fixture) + 1))[:count]
+    plain = (fixture * (count // len(fixture) + 1))[:count]
+    records = Records.of(plain)
     lines = np.arange(count, dtype=np.int64)
     block, rejected = decode_packed(fmt, records, "bench", lines, TIME_MS_MAX)
     if rejected:
@@ -50,7 +52,7 @@ def _row(fmt: Format, count: int, rounds: int) -> str:
     row = f"| {fmt.name} | {size:.0f} | {per_s:,.0f} | {1e6 / per_s:.1f} |"
     if not records[0].startswith(b"{"):
         return f"{row} | | {'' if per_s >= WANTED_PER_S else 'slow'} |"
-    bare = _best(lambda: [orjson.loads(record) for record in records], rounds)
+    bare = _best(lambda: [orjson.loads(record) for record in plain], rounds)
     slow = per_s < WANTED_PER_S and ours > WANTED_RATIO * bare
     return f"{row} {count / bare:,.0f} | {ours / bare:.2f} | {'slow' if slow else ''} |"
 
