@@ -137,6 +137,10 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--alerts", default="-", metavar="PATH",
         help="where alerts go as JSON lines (default: stdout; on a terminal they are shown to be read)",
     )  # fmt: skip
+    run.add_argument(
+        "--alert-format", default="native", metavar="NAME",
+        help="format of the alerts written: native (the default), ocsf (Detection Finding, 2004) or ecs",
+    )  # fmt: skip
     run.add_argument("--dead-letters", metavar="FILE", help="keep records that cannot be used, with place and reason")
     run.add_argument("--state", type=Path, metavar="DIR", help="keep what was learned, and resume where it stopped")
     run.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see deploy/tripline.toml")

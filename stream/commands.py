@@ -47,8 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     readable = arguments.alerts == "-" and sys.stdout.isatty()
     options = Options(
         paths=inputs, format=arguments.format or config.format, follow=arguments.follow,
-        alerts=os.devnull if readable else arguments.alerts, dead_letters=arguments.dead_letters,
-        state=arguments.state, metrics_file=arguments.metrics, metrics_port=arguments.metrics_port,
+        alerts=os.devnull if readable else arguments.alerts, alert_format=arguments.alert_format,
+        dead_letters=arguments.dead_letters, state=arguments.state, metrics_file=arguments.metrics,
+        metrics_port=arguments.metrics_port,
     )  # fmt: skip
     _writable(arguments.report)
     recorder = Recorder() if arguments.report else None

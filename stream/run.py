@@ -28,12 +28,13 @@ import msgspec
 import numpy as np
 
 from stream import metrics
-from stream.alerts import Alert, encode
+from stream.alerts import Alert
 from stream.blocks import PackedBlock
 from stream.checkpoint import Snapshot, StateDirectory
 from stream.config import Config, fingerprint
 from stream.deadletters import RAW_BYTES_MAX, DeadLetter, DeadLetters, letters
 from stream.decode import decode_packed
+from stream.encode import alert_format
 from stream.pipeline import Pipeline
 from stream.sink import LineSink
 from stream.source import Chunk, Position, inputs, open_source
@@ -60,6 +61,7 @@ class Options:
     format: str = "auto"
     follow: bool = False
     alerts: str = "-"
+    alert_format: str = "native"
     dead_letters: str | None = None
     state: Path | None = None
     metrics_file: Path | None = None
@@ -122,6 +124,7 @@ class Run:
         self.counts = Counts()
         self.stop = Stop()
         self.pipeline = Pipeline(config, self._emit, on_tick)
+        self._encode = alert_format(options.alert_format).encode
         self._on_alert = on_alert
         self._say = say
         self._sink: LineSink | None = None
@@ -207,7 +210,7 @@ class Run:
         if alert.status == "open":
             self.counts.detected.update((detector, alert.severity) for detector in alert.detectors)
         if self._sink is not None:
-            self._sink.write(encode(alert))
+            self._sink.write(self._encode(alert) + b"\n")
             self._sink.flush()  # few, and somebody waits for them
         self._on_alert(alert)
 

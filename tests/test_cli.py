@@ -68,6 +68,7 @@ def test_wrong_usage_is_two(arguments: list[str]) -> None:
     [
         (["run", "--input", "/nowhere/x.log"], "No such file"),
         (["run", "--input", "/dev/null", "--format", "syslogg"], "syslogg"),
+        (["run", "--input", "/dev/null", "--alert-format", "cef"], "ecs, native, ocsf"),
         (["run", "--input", "/dev/null", "--config", "/nowhere.toml"], "cannot be read"),
         (["replay", "nothing"], "forged-token"),
         (["replay", "--accounts", "0"], "accounts = 0"),
@@ -132,11 +133,17 @@ def test_a_run_writes_alerts_and_says_what_it_did(
     assert not re.search(r"M0000|login-|10\.\d+\.", exposed), "an identity in a label"
 
 
-def test_alerts_to_a_pipe_are_json_lines(log: Path, fast: list[str], capfdbinary: Any) -> None:
-    assert main(["run", "--input", str(log), *fast, "--quiet"]) == 0
+@pytest.mark.parametrize(
+    ("options", "field", "value"),
+    [([], "schema", "tripline.alert/1"), (["--alert-format", "ocsf"], "class_uid", 2004)],
+)
+def test_alerts_to_a_pipe_are_json_lines(
+    options: list[str], field: str, value: object, log: Path, fast: list[str], capfdbinary: Any
+) -> None:
+    assert main(["run", "--input", str(log), *fast, "--quiet", *options]) == 0
     lines = capfdbinary.readouterr().out.splitlines()
     assert lines
-    assert all(orjson.loads(line)["schema"] == "tripline.alert/1" for line in lines)
+    assert all(orjson.loads(line)[field] == value for line in lines)
 
 
 def test_what_cannot_be_read_is_counted_by_reason_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

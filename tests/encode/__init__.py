@@ -1,0 +1,1 @@
+"""Alert formats: what other products read."""
