@@ -210,7 +210,7 @@ def _folder() -> Traversable:
 def list_incidents() -> list[str]:
     """The names that `load_incident` knows, sorted."""
     names = (path.name for path in _folder().iterdir())
-    return sorted(name[:-5] for name in names if name.endswith(".toml") and not name.startswith(WORLD_PREFIX))
+    return sorted(name[:-5] for name in names if name.endswith(".toml") and "_" not in name)
 
 
 def load_incident(name: str) -> Incident:
