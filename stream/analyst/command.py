@@ -16,10 +16,12 @@ from detectors import catalog
 from stream import config as configuration
 from stream.alerts import Alert
 from stream.analyst import explain as explaining
-from stream.analyst import explain_views, listing
+from stream.analyst import explain_views, listing, scope_views
+from stream.analyst import scope as scoping
 from stream.analyst.moments import entity_named, when_ms
 from stream.analyst.relog import log_of
 from stream.analyst.told import Told, Unread, Wanted, decoded, file_lines
+from stream.checks import TIME_MS_END
 from stream.config import Config
 from stream.console import WIDTH_MAX, Console, rate_line
 from stream.decode import formats
@@ -69,6 +71,49 @@ def explain(arguments: argparse.Namespace) -> int:
         write_whole(arguments.report, explain_views.page(explained, words).encode())
         messages.line(f"the page: {arguments.report}")
     return 0
+
+
+def scope(arguments: argparse.Namespace) -> int:
+    """`tripline scope`."""
+    config, messages = _config(arguments.config), Console(sys.stderr)
+    if (arguments.id is None) == (arguments.entity is None):
+        raise UsageError("tripline scope: of what? Give an alert's id, or --entity kind=value with --from and --to")
+    outputs = [path for path in (arguments.csv, arguments.json) if path]
+    if outputs.count("-") > 1:
+        raise UsageError("--csv - and --json -: only one of them can go to stdout")
+    alert = evidence = None
+    if arguments.id is not None:
+        if arguments.since or arguments.until:
+            raise UsageError("--from and --to go with --entity: an alert has a time of its own")
+        alert = told_alerts(arguments, config, messages).one(arguments.id)
+        question = scoping.of_alert(alert)
+    else:
+        now_ms = int(time.time() * 1000)
+        start = when_ms(arguments.since, "--from", now_ms) if arguments.since else 0
+        end = when_ms(arguments.until, "--to", now_ms) - 1 if arguments.until else TIME_MS_END - 1
+        if start > end:
+            raise UsageError(f"--from {arguments.since} --to {arguments.until}: ends before it begins")
+        question = scoping.Question(entity_named(arguments.entity), start, end)
+    log = log_of(alert, arguments.inputs, arguments.input_format, config, messages.line)
+    if alert is not None:
+        evidence = scoping.evidence_of(alert, log, config, _progress(messages))
+    scoped = scoping.scope(question, evidence, log, config, _progress(messages))
+    messages.done()
+    _write_scope(arguments, scoped)
+    if "-" not in outputs:
+        scope_views.show(scoped, Console(sys.stdout), _width())
+    return 0
+
+
+def _write_scope(arguments: argparse.Namespace, scoped: scoping.Scoped) -> None:
+    if arguments.csv:
+        with LineSink(arguments.csv, "people") as sink:
+            sink.write(scope_views.csv_table(scoped))
+    if arguments.json:
+        with LineSink(arguments.json, "scope") as sink:
+            sink.write(msgspec.json.encode(scoped.scope) + b"\n")
+    if arguments.report:
+        write_whole(arguments.report, scope_views.page(scoped).encode())
 
 
 def _progress(console: Console) -> Callable[[int, int], None]:

@@ -116,6 +116,7 @@ def show_one(alert: Alert, console: Console, width: int, features: Features, ver
     next_steps = [("techniques", ", ".join(alert.techniques)), ("runbook", alert.runbook)]
     next_steps += [("verdict", each) for each in verdicts]
     next_steps.append(("evidence", f"tripline explain {alert.id} --input LOGS"))
+    next_steps.append(("who was read", f"tripline scope {alert.id} --input LOGS"))
     rows_of(console, next_steps, inner)
 
 

@@ -30,11 +30,22 @@ The log is run through from its beginning, with the same configuration: it takes
 --input the files or topics are read in which the alert says its events are.
 """
 
+SCOPE_EPILOG: Final = """\
+examples:
+  tripline scope tl-3f9a --alerts alerts.jsonl --input logs/ --csv people.csv --report scope.html
+  tripline scope --entity account=ann --from 2025-06-01 --to 2025-06-03 --input logs/
+  tripline scope --entity subject=customer-12 --input logs/               who read this person's data, and when
+
+For an alert the log is read twice: for its evidence, then for everything that its credentials and its entity did.
+Numbers are exact. With --csv - or --json - the data goes to stdout instead of the text.
+"""
+
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the commands."""
     _add_alerts(commands)
     _add_explain(commands)
+    _add_scope(commands)
 
 
 def _add_explain(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -44,6 +55,18 @@ def _add_explain(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_log(explain)
     explain.add_argument("--json", metavar="PATH", help="write all of it as JSON; - for stdout instead of the text")
     explain.add_argument("--report", type=Path, metavar="FILE.html", help="write one page to look at")
+
+
+def _add_scope(commands: Commands[argparse.ArgumentParser]) -> None:
+    scope = _command(commands, "scope", "whose data was read, how much, when and from where", SCOPE_EPILOG)
+    scope.add_argument("id", nargs="?", metavar="ALERT_ID", help="of this alert: its id, or how it begins")
+    scope.add_argument("--entity", metavar="KIND=VALUE", help="of this entity, instead of an alert")
+    _add_span(scope, "what is called during:")
+    _add_told(scope)
+    _add_log(scope)
+    scope.add_argument("--csv", metavar="PATH", help="write everybody whose data was read as a table")
+    scope.add_argument("--json", metavar="PATH", help="write all numbers as JSON")
+    scope.add_argument("--report", type=Path, metavar="FILE.html", help="write one page that can be handed on")
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
