@@ -1,0 +1,289 @@
+"""Concurrency: one credential, or one account, used from two places at the same time.
+
+A place is a network and a client. Phones roam, so that a session changes its network is common; that it goes back and
+forth between two places that have neither in common is not: two people hold it. A *return* is an event at the place
+before the last one, left at most ten minutes ago, whose network and client both differ.
+
+Statistic: returns k, decayed over 20 minutes, against a Poisson rate mu an active hour of this account,
+
+    raw bits = (k ln(k / mu) - k + mu) / ln 2,  mu = max((n m + 10 q) / (n + 10), 0.01)
+
+(Chernoff's bound: Boucheron, Lugosi, Massart, "Concentration Inequalities", 2013, section 2.2). m is the account's
+mean over its last n active hours, at most 168, of what would explain a return: of people, returns to another client (an
+app that calls itself two names; a telephone beside a desk); of machines also those to another network (a new release
+on the hosts of a cluster). q is the mean of m over its class. For a network or a client: the share of people's sessions
+that appear there while they are in use at one place that has neither in common, `detectors.baselines.share`; min(mu, 1)
+excuses each.
+Calibrated by `detectors.baselines.calibration`.
+Entities: credential, account (employees, services, partners: customers share theirs), network, client.
+Unit: returns, sessions. Memory: 16 bytes a credential, 28 an account, 48 a network or client.
+Cold start: machines, and accounts as such, are judged from their ninth active hour on and learn freely until then, so
+a key that many hosts share is one from the start; later an hour teaches at most two deviations. People's sessions are
+judged at once, as their class is. Evasion: using a session only while its owner does not, or from its owner's network
+or with its client; three places in turn. Misses: who shares a session all the time already; credentials that the log
+does not name. A person who begins to run a program of their own elsewhere is an alert until it is known.
+ATT&CK: T1539 Steal Web Session Cookie, T1550.004 Web Session Cookie, T1078 Valid Accounts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.base import CLASSES, FINDING, KINDS, Array, Feature, Frame
+from detectors.baselines.calibration import LEVELS
+from detectors.baselines.places import BOTH, CLIENT, difference, place_of
+from detectors.baselines.share import SHARE, SUSPECT_WEIGHT, TRIAL, ShareDetector
+from detectors.kernels import LN2, inline, kernel, level_of
+
+TOGETHER_S: Final = 600  # two places used within so long are used at the same time
+AWAY_MAX: Final = 65_535  # s
+RATE_LEAST: Final = 0.01  # returns an active hour; nobody is known better than that
+PRIOR_HOURS: Final = 10.0
+HOURS: Final = 168.0  # active ones that an account's mean remembers
+CLASS_HOURS: Final = 100_000.0
+WARM_HOURS: Final = 8.0
+RETURNS_MAX: Final = 250  # counted in an hour
+EMPLOYEE, SERVICE = 2, 3  # classes from which on accounts as such are judged, and classes of machines
+SESSION, PERSON = 0, 1  # the two habits of an account: within one credential, and across all of them
+ACCOUNT, CREDENTIAL = KINDS.index("account"), KINDS.index("credential")
+CROWDS: Final = ("network", "client")
+CROWD_MIN: Final = 2.5  # decayed: fewer than three are no crowd
+
+PLACE_FIELDS: Final = (
+    ("returns", np.float32),  # decayed over 20 min
+    ("here", np.uint32), ("before", np.uint32),  # the latest place and the other: 16 bits of the network, of the client
+    ("away", np.uint16),  # s since the one before was used
+    ("level", np.uint8),
+)  # fmt: skip
+PLACES: Final = np.dtype([*PLACE_FIELDS], align=True)
+HABITS: Final = np.dtype([("usual", np.float32, (2,)), *PLACE_FIELDS, ("hour", np.uint8, (2,))], align=True)
+STAYS, MOVES, RETURNS, APPEARS = range(4)
+
+
+@inline
+def _move(r: Array, fresh: bool, gap_s: Any, place: Any) -> tuple[int, int]:
+    """Follow an entity to where it is now: how it moves, and what differs from where it was."""
+    here = r["here"]
+    if fresh or gap_s > TOGETHER_S:
+        r["away"] = AWAY_MAX
+        r["here"] = place
+        return (APPEARS if fresh or here != place else STAYS), 0
+    away = min(r["away"] + gap_s, AWAY_MAX)
+    if here == place:
+        r["away"] = away
+        return STAYS, 0
+    move = APPEARS
+    if away <= TOGETHER_S:
+        move = RETURNS if r["before"] == place else MOVES
+    r["before"] = here
+    r["here"] = place
+    r["away"] = gap_s
+    return move, difference(here, place)
+
+
+@inline
+def _rate(home: Array, habit: int, hours: float, usual: float) -> float:
+    """Returns to expect in an active hour; usual: of the class."""
+    n = min(hours, HOURS)
+    rate: float = max((n * home["usual"][habit] + PRIOR_HOURS * usual) / (n + PRIOR_HOURS), RATE_LEAST)
+    return rate
+
+
+@inline
+def _bits(k: float, rate: float) -> float:
+    return (k * math.log(k / rate) - k + rate) / LN2 if k > rate else 0.0
+
+
+@inline
+def _learn(home: Array, hours: float, weight: float, classes: Array, k: int) -> None:
+    """Close an active hour of an account: what would explain returns, into its two habits and its class's."""
+    for habit in range(2):
+        x = float(home["hour"][habit])
+        if hours > WARM_HOURS:
+            rate = _rate(home, habit, hours, classes[k, habit, 1])
+            x = min(x, rate + 2.0 * math.sqrt(rate) + 1.0)
+        home["usual"][habit] += np.float32(weight * (x - home["usual"][habit]) / max(min(hours, HOURS), 1.0))
+        if weight == 1.0:
+            classes[k, habit, 0] = min(classes[k, habit, 0] + 1.0, CLASS_HOURS)
+            classes[k, habit, 1] += (x - classes[k, habit, 1]) / classes[k, habit, 0]
+        home["hour"][habit] = 0
+
+
+@inline
+def _open(r: Array, rate: float, learns: bool, survival: Array, kind: int, k: int) -> None:
+    """An hour begins: what is left of the last one's returns is no news."""
+    if r["level"] > 0:
+        r["level"] = min(r["level"], level_of(_bits(np.float64(r["returns"]), rate)))
+    if learns:
+        for step in range(r["level"] + 1):
+            survival[kind, k, step] += 1
+
+
+@inline
+def _return(r: Array, rate: float, learns: bool, survival: Array, kind: int, k: int) -> float:
+    """One return more: raw bits where it reaches a new level, else 0."""
+    r["returns"] += np.float32(1.0)
+    bits = _bits(np.float64(r["returns"]), rate)
+    reached = min(level_of(bits), LEVELS - 1)
+    if reached <= r["level"]:
+        return 0.0
+    if learns:
+        for step in range(np.int64(r["level"]) + 1, reached + 1):
+            survival[kind, k, step] += 1
+    r["level"] = reached
+    return bits
+
+
+@inline
+def _judge(
+    r: Array, home: Array, habit: int, kind: int, k: int, hours: float, moved: int, differs: int, opens: bool,
+    teaches: bool, learns: bool, judged: Any, classes: Array, survival: Array,
+) -> float:  # fmt: skip
+    """An hour that begins or a move of credential or account `r`: raw bits where it reaches a new level, else 0."""
+    explains = differs if k >= SERVICE else differs & CLIENT
+    if moved == RETURNS and explains and teaches and home["hour"][habit] < RETURNS_MAX:
+        home["hour"][habit] += 1
+    if not judged:
+        return 0.0
+    rate = _rate(home, habit, hours, classes[k, habit, 1])
+    if opens:
+        _open(r, rate, learns, survival, kind, k)
+    if moved == RETURNS and differs == BOTH:
+        return _return(r, rate, learns, survival, kind, k)
+    return 0.0
+
+
+@inline
+def _found(
+    o: Array, event: int, now: int, slot: int, kind: int, klass: int, bits: float, k: float, rate: float
+) -> None:
+    o["event"] = event
+    o["time"] = now
+    o["slot"] = slot
+    o["kind"] = kind
+    o["klass"] = klass
+    o["horizon"] = 0
+    o["feature"] = 0
+    o["bits"] = np.float32(bits)
+    o["observed"] = k
+    o["expected"] = rate
+
+
+@kernel
+def _follow(
+    accounts: Array, credentials: Array, touch_account: Array, touch_credential: Array, touch_network: Array,
+    touch_client: Array, h_network: Array, h_client: Array, succeeded: Array, learn: Array, time: Array, klass: Array,
+    classes: Array, survival: Array, gates: Array, mark: Any, marks: Array, trials: Array, counts: Array, out: Array,
+) -> int:  # fmt: skip
+    """Follow each event's account and credential from place to place; findings written, arrivals to `trials`."""
+    found = 0
+    for i in range(touch_account.shape[0]):
+        a = touch_account[i]
+        if a["slot"] <= 0 or not succeeded[i] or h_network[i] == 0 or h_client[i] == 0:
+            continue
+        place = place_of(h_network[i], h_client[i])
+        home = accounts[a["slot"]]
+        k = klass[i]
+        machine = k >= SERVICE
+        hours = np.float64(a["active"][0])
+        warm = hours >= WARM_HOURS
+        if a["opens"][0] and not a["fresh"]:
+            _learn(home, hours, SUSPECT_WEIGHT if a["suspect"] else 1.0, classes, k)
+        c = touch_credential[i]
+        if c["slot"] > 0:
+            r = credentials[c["slot"]]
+            moved, differs = _move(r, c["fresh"] == 1, time[i] // 1000 - c["before"] // 1000, place)
+            r["returns"] *= c["decay"][0]
+            if moved != STAYS or c["opens"][0]:
+                bits = _judge(
+                    r, home, SESSION, CREDENTIAL, k, hours, moved, differs, c["opens"][0] == 1, learn[i] == 1,
+                    not c["suspect"], warm or not machine, classes, survival,
+                )  # fmt: skip
+                if bits > 0.0 and r["level"] >= gates[CREDENTIAL, k]:
+                    rate = _rate(home, SESSION, hours, classes[k, SESSION, 1])
+                    _found(out[found], i, time[i], c["slot"], CREDENTIAL, k, bits, r["returns"], rate)
+                    found += 1
+                if not machine and (moved == APPEARS or c["opens"][0]):
+                    rate = _rate(home, SESSION, hours, classes[k, SESSION, 1])
+                    for crowd in range(2):
+                        other = touch_network[i] if crowd == 0 else touch_client[i]
+                        w = trials[crowd, counts[crowd]]
+                        w["time"] = time[i]
+                        w["event"] = i
+                        w["slot"] = other["slot"]
+                        w["hit"] = moved == APPEARS and differs == BOTH
+                        w["suspect"] = other["suspect"]
+                        w["excuse"] = np.float32(min(rate, 1.0))
+                        counts[crowd] += 1
+            if r["level"] >= gates[CREDENTIAL, k]:
+                marks[i] |= mark
+        moved, differs = _move(home, a["fresh"] == 1, time[i] // 1000 - a["before"] // 1000, place)
+        home["returns"] *= a["decay"][0]
+        if moved != STAYS or a["opens"][0]:
+            bits = _judge(
+                home, home, PERSON, ACCOUNT, k, hours, moved, differs, a["opens"][0] == 1, learn[i] == 1,
+                not a["suspect"], warm and k >= EMPLOYEE, classes, survival,
+            )  # fmt: skip
+            if bits > 0.0 and home["level"] >= gates[ACCOUNT, k]:
+                rate = _rate(home, PERSON, hours, classes[k, PERSON, 1])
+                _found(out[found], i, time[i], a["slot"], ACCOUNT, k, bits, home["returns"], rate)
+                found += 1
+        if home["level"] >= gates[ACCOUNT, k]:
+            marks[i] |= mark
+    return found
+
+
+class Concurrency(ShareDetector):
+    """`concurrency`: credentials and accounts that go back and forth between places, and where such sessions arrive."""
+
+    id = "concurrency"
+    title = "Used from two places at the same time: {kind} {value}"
+    weight = 1
+    cause = ""
+    techniques = ("T1539", "T1550.004", "T1078")
+    features = (
+        Feature(
+            "returns", "returns",
+            "went back and forth {observed} times in {window} between two networks with two clients, "
+            "where {expected} an hour are usual",
+        ),
+        Feature(
+            "arrivals", "sessions",
+            "{observed} sessions appeared in {window} while they were in use elsewhere with another client, "
+            "where {expected} are usual",
+        ),
+    )  # fmt: skip
+    kinds = ("account", "credential", *CROWDS)
+    columns: Mapping[str, np.dtype[Any]] = {"account": HABITS, "credential": PLACES, **dict.fromkeys(CROWDS, SHARE)}
+
+    def __init__(self, offset_bits: float) -> None:
+        super().__init__(offset_bits)
+        self._classes = np.zeros((CLASSES, 2, 2))  # of each class and habit: active hours, and the mean of one
+        self.state["classes"] = self._classes
+
+    def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
+        """Follow accounts and credentials from place to place, then the places where sessions arrive; FINDING rows."""
+        touch = frame.touch
+        trials = np.empty((len(CROWDS), len(frame)), TRIAL)
+        counts = np.zeros(len(CROWDS), np.int64)
+        out = np.empty(2 * len(frame), FINDING)
+        found = _follow(
+            columns["account"], columns["credential"], touch["account"], touch["credential"], touch["network"],
+            touch["client"], frame.hashes["network"], frame.hashes["client"], frame.succeeded, frame.learn, frame.time,
+            frame.klass, self._classes, self._survival.today[:, :, 0, 0], self._survival.gate[:, :, 0, 0],
+            np.uint16(1 << bit), frame.marks, trials, counts, out,
+        )  # fmt: skip
+        crowds = [
+            self.settle(kind, columns[kind], trials[c, : counts[c]], 1, bit, frame.marks)
+            for c, kind in enumerate(CROWDS)
+        ]
+        return [out[:found], *(crowd[crowd["observed"] >= CROWD_MIN] for crowd in crowds)]
+
+    def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
+        """Nothing of places is due by the clock but its upkeep."""
+        self.upkeep(now_ms)
+        return []
