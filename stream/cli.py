@@ -131,7 +131,9 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--input", action="append", metavar="PATH", dest="inputs",
         help="file, directory, .gz, .zst, or - for stdin (the default); may be given several times",
     )  # fmt: skip
-    run.add_argument("--format", default=None, metavar="NAME", help="format of the logs (default: auto, told by file)")
+    run.add_argument(
+        "--format", default=None, metavar="NAME", help="name, mapping:FILE or auto (default), told by file"
+    )
     run.add_argument("--follow", action="store_true", help="at the end of the last file, wait for it to grow")
     run.add_argument(
         "--alerts", default="-", metavar="PATH",

@@ -155,9 +155,10 @@ def load(
             )
         del enabled
     wanted = checked.get("format", "auto")
-    if formats and wanted not in ("auto", *formats):
+    if formats and wanted not in ("auto", *formats) and not wanted.startswith("mapping:"):
         mistakes.append(
-            f"format = {wanted!r}: no such format{_nearest(wanted, formats)}; use auto or one of: {', '.join(formats)}"
+            f"format = {wanted!r}: no such format{_nearest(wanted, formats)}; use auto, mapping:FILE or one of: "
+            + ", ".join(formats)
         )
     if mistakes:
         count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"

@@ -24,6 +24,8 @@ from stream.events import AccessEvent, BadRecord, EventBlock, Rejected, columns
 from stream.keys import I64
 from stream.records import Records
 
+MAPPING = "mapping:"  # in front of the file that describes a house format
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -55,11 +57,17 @@ def formats() -> dict[str, Format]:
 
 
 def format_named(name: str) -> Format:
-    """The format of that name; raises UsageError for one that is not known."""
+    """The format of that name, or of "mapping:FILE" the one that the file describes; raises UsageError."""
+    if name.startswith(MAPPING):
+        mapping = importlib.import_module(f"{__name__}._mapping")
+        found: Format = mapping.load_mapping(name.removeprefix(MAPPING))
+        return found
     try:
         return formats()[name]
     except KeyError:
-        raise UsageError(f"format {name!r} is not known; choose auto or one of {', '.join(formats())}") from None
+        raise UsageError(
+            f"format {name!r} is not known; choose auto, mapping:FILE or one of {', '.join(formats())}"
+        ) from None
 
 
 def detect(records: Iterable[bytes]) -> Format | None:
