@@ -175,7 +175,7 @@ def check(arguments: argparse.Namespace) -> int:
         return 0
     from stream import kafka  # noqa: PLC0415 - what needs no broker starts without its client
 
-    problems = asyncio.run(kafka.check(config.kafka))
+    problems = asyncio.run(kafka.check(config))
     if config.registry.url:
         from stream.registry import Registry  # noqa: PLC0415 - as above
 

@@ -23,7 +23,7 @@ from stream.detect import Detect
 from stream.durations import BATCH_S, Durations
 from stream.errors import TriplineError
 from stream.ingest import Ingest
-from stream.transact import FAILURES, RETRY_S, Fenced, Lane, NotNow, Stage, quietly, retried
+from stream.transact import FAILURES, REFUSALS, RETRY_S, Fenced, Lane, NotNow, Stage, quietly, refused, retried
 
 log = logging.getLogger("tripline")
 
@@ -115,6 +115,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
                 f"group {self.name}: offsets {why.args[0]} are no longer in the log: retention has overtaken them; "
                 "nothing is skipped by itself. Reset the group's offsets to go on with what is left"
             ) from why
+        except REFUSALS as why:
+            raise refused(self.name, why) from why
         except KafkaError as why:
             if not why.retriable:
                 raise
@@ -152,6 +154,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             self._wait(lane, str(why))
         except Fenced:
             await self._lost(lane)
+        except REFUSALS as why:
+            raise refused(f"{self.name} {lane.partition.topic}/{lane.partition.partition}", why) from why
         except FAILURES as why:
             self.recoveries += 1
             log.warning("%s %s: %s; recovering", self.name, lane.partition, type(why).__name__)

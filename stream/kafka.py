@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +12,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
 
-from stream.config import Kafka
+from stream import rights
+from stream.config import Config, Kafka
 from stream.errors import TriplineError
 from stream.security import connection
 
@@ -104,20 +106,35 @@ async def create_topics(kafka: Kafka) -> list[str]:
         return made
 
 
-async def check(kafka: Kafka) -> list[str]:
-    """What is wrong with the brokers and topics, each with the command that mends it; [] where all is well."""
+async def check(config: Config) -> list[str]:
+    """What is wrong with the brokers, topics and rights, each with the command that mends it; [] where all is well."""
+    kafka = config.kafka
+    own = own_topics(kafka)
     async with admin(kafka) as client:
         described = await client.describe_topics()
     there = {topic["topic"]: len(topic["partitions"]) for topic in described}
+    hidden = await rights.hidden(kafka, [*own, *kafka.topics])
+    pattern = re.compile(kafka.topics_pattern) if kafka.topics_pattern else None
+    topics = list(kafka.topics) or [name for name in there if pattern and pattern.match(name)]
     problems = [
+        f"no right to {right.operation.lower()} {right.resource} {right.name}: "
+        f"`{right.command(kafka.bootstrap_servers, rights.principal(config))}`"
+        for right in await rights.missing(config, topics)
+    ]
+    problems += [
         f"topic {name} is missing: kafka.topics expects access events there"
         for name in kafka.topics
-        if name not in there
+        if name not in there and name not in hidden
     ]
-    for name, (partitions, _) in own_topics(kafka).items():
-        if name not in there:
+    if pattern and not topics:
+        problems.append(
+            f"kafka.topics_pattern = {kafka.topics_pattern!r}: no topic that it matches is seen; see that there is "
+            "one, and that this user may read it"
+        )
+    for name, (partitions, _) in own.items():
+        if name not in there and name not in hidden:
             problems.append(f"topic {name} is missing: `tripline topics --config FILE` creates it")
-        elif name == kafka.observations and there[name] != partitions:
+        elif name == kafka.observations and there.get(name, partitions) != partitions:
             problems.append(
                 f"topic {name} has {there[name]} partitions, kafka.partitions says {partitions}: set it to "
                 f"{there[name]}; the number cannot be changed while there is state"

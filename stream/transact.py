@@ -25,7 +25,15 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    IllegalOperation,
+    KafkaError,
+    ProducerFenced,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
 from stream.errors import TriplineError
 
@@ -37,6 +45,11 @@ RETRIES_MAX: Final = 60
 # What aiokafka raises when a broker fails it: its own errors, the socket's, and assertions about states that it did not
 # think possible. The remedy is one: a new producer, and what the broker says was committed.
 FAILURES: Final = (KafkaError, OSError, AssertionError, IllegalOperation)
+# What no new producer mends: a right that is missing, or was taken away.
+REFUSALS: Final = (
+    TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +197,13 @@ class Lane:
             await quietly(producer.stop)
 
 
+def refused(what: str, why: BaseException) -> TriplineError:
+    """The error for one of REFUSALS."""
+    return TriplineError(
+        f"{what}: the brokers refuse it: {type(why).__name__}; `tripline check` names the right to grant"
+    )
+
+
 async def quietly(stop: Callable[[], Awaitable[None]]) -> None:
     """Stop something that may be past stopping; what it says is logged."""
     try:
@@ -199,6 +219,8 @@ async def retried(what: str, act: Callable[[], Awaitable[None]], stopping: async
             await act()
         except (Fenced, ProducerFenced):
             return False
+        except REFUSALS as why:
+            raise refused(what, why) from why
         except FAILURES as why:
             if stopping.is_set():
                 return False

@@ -18,7 +18,9 @@ NEW_KEY: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-node
 
 @dataclass(frozen=True)
 class Security:
-    """A SASL_SSL listener for SCRAM-SHA-512 and one for clients with a certificate on each node, and an authorizer.
+    """A SASL_SSL listener and one for clients with a certificate on each node, and an authorizer.
+
+    The first takes SCRAM-SHA-512 and OAUTHBEARER, whose tokens need no signature.
 
     users: name to password. presents: the certificate that nodes show: "broker", or "expired" for clients to refuse.
     Clients of the plain listener may do anything, everybody else what `Cluster.allow` lets them do.
@@ -35,7 +37,11 @@ class Security:
         return {
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",  # who has come in by the plain listener, nodes among them
-            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512,OAUTHBEARER",
+            # Tokens that nobody has signed are taken for what they say, as Kafka does for tests.
+            "listener.name.scram.oauthbearer.sasl.jaas.config": (
+                "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;"
+            ),
             "listener.name.scram.scram-sha-512.sasl.jaas.config": (
                 "org.apache.kafka.common.security.scram.ScramLoginModule required;"
             ),

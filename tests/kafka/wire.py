@@ -17,11 +17,14 @@ OPERATIONS: Final = {
     "all": 2, "read": 3, "write": 4, "create": 5, "delete": 6, "alter": 7, "describe": 8, "idempotent_write": 12
 }  # fmt: skip
 PERMISSIONS: Final = {"deny": 2, "allow": 3}
-LITERAL: Final = 3
+LITERAL, PREFIXED = 3, 4
 
 
 class Acl(NamedTuple):
-    """Whether who may do what, from any host; KeyError on use where a word means nothing."""
+    """Whether who may do what, from any host; KeyError on use where a word means nothing.
+
+    name: "*" for any, "begin*" for all that begin so.
+    """
 
     permission: str
     principal: str
@@ -31,7 +34,9 @@ class Acl(NamedTuple):
 
     def packed(self) -> bytes:
         """As it is created, and as a filter that describes just it."""
-        resource = struct.pack(">b", RESOURCES[self.resource]) + _text(self.name) + struct.pack(">b", LITERAL)
+        prefixed = len(self.name) > 1 and self.name.endswith("*")
+        name, pattern = (self.name[:-1], PREFIXED) if prefixed else (self.name, LITERAL)
+        resource = struct.pack(">b", RESOURCES[self.resource]) + _text(name) + struct.pack(">b", pattern)
         rights = struct.pack(">bb", OPERATIONS[self.operation], PERMISSIONS[self.permission])
         return resource + _text(self.principal) + _text("*") + rights
 
