@@ -45,8 +45,9 @@ kafka: setup ## a real Apache Kafka on this machine, for development: BROKERS=1 
 stack: setup ## the whole product on this machine, with a theft in it (needs Java 17, Maven, Prometheus, Alertmanager)
 	@$(BIN)/python -m tests.deploy.stack
 
-lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
+lock: ## resolve pyproject.toml anew into requirements.lock, and into deploy/image.lock without what only tests need (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml --output-file requirements.lock
+	echo "setuptools>=77" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraint requirements.lock --no-emit-package river --no-emit-package scipy --no-emit-package narwhals pyproject.toml - --output-file deploy/image.lock
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) out build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -18,6 +18,7 @@ import orjson
 from msgspec import Meta
 
 from stream.errors import UsageError
+from stream.secret import secret
 
 PREFIX: Final = "TRIPLINE_"
 FILE_BYTES_MAX: Final = 1 << 20
@@ -96,6 +97,10 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: Annotated[str, Meta(min_length=1, max_length=2_048)] = "tripline-state"
     metrics_address: Text = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9464
+    metrics_plaintext_allowed: bool = False
+    metrics_cert_file: Text = ""
+    metrics_key_file: Text = ""
+    metrics_token_file: Text = ""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +120,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: str = "auto"
     runbook_url: Annotated[str, Meta(max_length=2_048)] = ""
     hash_key: Annotated[str, Meta(pattern="^[0-9a-fA-F]{32}$")] = "74726970776972652064656661756c74"
+    hash_key_file: Text = ""
     entities_max: EntitiesMax = EntitiesMax()
     detectors: dict[str, bool] = {}
     kafka: Kafka = Kafka()
@@ -126,7 +132,7 @@ _SECRET: Final = ("hash_key",)
 # What may differ between two runs without their alerts being others.
 _OPERATIONAL: Final = (
     "snapshot_every_s", "runbook_url", "format", "record_bytes_max", "future_max_s", "kafka", "registry",
-    "worker",
+    "worker", "hash_key_file",
 )  # fmt: skip
 
 
@@ -160,10 +166,29 @@ def load(
             f"format = {wanted!r}: no such format{_nearest(wanted, formats)}; use auto, mapping:FILE or one of: "
             + ", ".join(formats)
         )
+    mistakes += _exposed(checked, path)
     if mistakes:
         count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
         raise UsageError(f"{origin}: {count}\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
     return msgspec.convert(checked, Config)
+
+
+def _exposed(checked: dict[str, Any], path: Path | None) -> list[str]:
+    """Put the key of its own file in its place; what is wrong with how it is kept."""
+    given = checked.get("hash_key", "")
+    if name := checked.get("hash_key_file", ""):
+        if given:
+            return ["hash_key_file: there is a hash_key as well; keep one of the two"]
+        hint = get_type_hints(Config, include_extras=True)["hash_key"]
+        try:
+            checked["hash_key"] = msgspec.convert(secret(Path(name)), hint)
+        except msgspec.ValidationError:
+            return [f"hash_key_file = {name!r}: what is in it must be {_wanted(hint)}"]
+        except UsageError as why:
+            return [f"hash_key_file: {why}"]
+    elif path and given and given != Config().hash_key and path.stat().st_mode & 0o004:
+        return [f"hash_key: everybody on this host may read {path}; chmod o-r it, or name a file with hash_key_file"]
+    return []
 
 
 def fingerprint(config: Config) -> str:

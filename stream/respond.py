@@ -136,13 +136,9 @@ class Respond:
         self.dead_letters["bad_signal"] += 1
 
     def _served(self) -> Callable[[], None]:
-        worker = self.config.worker
-        if worker.metrics_port == 0:
-            return lambda: None
-        return metrics.serve(
-            respond_registry(self), worker.metrics_port, worker.metrics_address,
-            setting="worker.metrics_port", health={"/livez": lambda: "", "/readyz": self._ready},
-        )  # fmt: skip
+        return metrics.serve_worker(
+            respond_registry(self), self.config.worker, {"/livez": lambda: "", "/readyz": self._ready}
+        )
 
     def _ready(self) -> str:
         return "" if self.app.started else "starting"

@@ -11,12 +11,20 @@ from stream.errors import UsageError
 SECRET_BYTES_MAX: Final = 16_384
 
 
-def secret(path: Path) -> str:
-    """The one line in a secret's file; UsageError where it cannot be had or everybody may read it."""
+def private(path: Path) -> None:
+    """UsageError where a file cannot be had or everybody may read it."""
     try:
         mode = path.stat().st_mode
-        if mode & 0o004:
-            raise UsageError(f"{path}: everybody on this host may read this secret; chmod o-r it")
+    except OSError as why:
+        raise UsageError(f"{path}: the secret cannot be read ({why.strerror})") from why
+    if mode & 0o004:
+        raise UsageError(f"{path}: everybody on this host may read this secret; chmod o-r it")
+
+
+def secret(path: Path) -> str:
+    """The one line in a secret's file; UsageError where it cannot be had or everybody may read it."""
+    private(path)
+    try:
         text = path.read_bytes()[:SECRET_BYTES_MAX].decode().strip()
     except OSError as why:
         raise UsageError(f"{path}: the secret cannot be read ({why.strerror})") from why

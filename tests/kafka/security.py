@@ -76,9 +76,9 @@ def make_certificates(folder: Path) -> None:
             folder, "x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key",
             "-CAcreateserial", "-days", days, "-extfile", "names", "-out", f"{name}.crt",
         )  # fmt: skip
-        (folder / f"{name}.pem").write_bytes(
-            (folder / f"{name}.key").read_bytes() + (folder / f"{name}.crt").read_bytes()
-        )
+        both = folder / f"{name}.pem"
+        both.touch(0o600)
+        both.write_bytes((folder / f"{name}.key").read_bytes() + (folder / f"{name}.crt").read_bytes())
 
 
 def _openssl(folder: Path, *arguments: str) -> None:
