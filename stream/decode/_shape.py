@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any, Final, cast
 
@@ -31,6 +31,7 @@ Table: Final[Any] = dict[str, Any] | None
 Parser = Callable[[bytes], Any]
 _Read = Callable[[object], Any]
 
+_ADDRESS: Final = re.compile(r"\[([0-9A-Fa-f:.%]+)\](?::\d+)?|([\d.]+):\d+", re.ASCII)
 _FLAGS: Final = {"true": True, "false": False}
 _WRITTEN: Final = re.compile(
     r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?)(?: ?([+-]\d\d):?(\d\d)| UTC)?", re.ASCII
@@ -156,8 +157,19 @@ def utc(at: float | str | None, name: str) -> int | float | str:
         raise BadRecord("missing_field", f"{name}: no time there")
     if isinstance(at, str) and at[-1] != "Z" and (found := _WRITTEN.fullmatch(at)):
         written, hours, minutes = found.groups()
-        return f"{written}{hours}:{minutes}" if hours else f"{written}Z"
+        return f"{written}{hours}:{minutes}" if hours and (hours, minutes) != ("+00", "00") else f"{written}Z"
     return at
+
+
+@lru_cache(maxsize=4096)
+def address(written: str) -> str:
+    """The address without a port.
+
+    >>> address("192.0.2.14:51544"), address("[2001:db8::14]:443"), address("2001:db8::14")
+    ('192.0.2.14', '2001:db8::14', '2001:db8::14')
+    """
+    found = _ADDRESS.fullmatch(written)
+    return found[1] or found[2] if found else written
 
 
 def about(resource: str, named: str) -> str:

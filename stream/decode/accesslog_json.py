@@ -40,6 +40,7 @@ _NOT_OURS: Final = {
     "class_uid",
     "eventSource",
     "eventName",
+    "EVENT_TYPE",
     "ecs",
     "event",
     "ecs.version",

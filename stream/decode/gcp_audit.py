@@ -7,9 +7,9 @@ serviceAccountKeyName. issuer: the first of serviceAccountDelegationInfo (who ma
 "iam.googleapis.com". source_ip: requestMetadata.callerIp. user_agent: callerSuppliedUserAgent. action: of methodName,
 of a BigQuery job by its type; making another account's token is a login. resource: service:bucket for storage,
 service:project.dataset.table for BigQuery, else service:collection in resourceName, without versions. object: the
-stored object or the last name. subject: of data that is read or exported, resource/object, each object for one.
+stored object or the last name. subject: of data that is read or exported, resource/object: each object for one.
 records: rows that a query put out, else numResponseItems. outcome: a failure where status has a code. id: insertId
-with the time: it is unique within one.
+with the time.
 Cannot tell: bytes (0), users' credentials, the group. Data reads are logged only where Data Access logs are turned on,
 and of a bucket that is open to all not even then. A long operation is told when it begins and when it ends.
 """

@@ -10,9 +10,7 @@ application that uses a person's token. issuer: of a login its login_type, of su
 for login_failure and its like. id: uniqueQualifier, with the event's number from the second on.
 Cannot tell: user_agent, records (1): a view of a document is not a count of what it holds; the session of a person.
 A synchronised folder is downloaded without a word where the desktop client does it. Alerts, devices, e-mail that was
-delivered and challenges (the question, not its answer) are not_an_access_event.
-
-Some shippers write each event into the activity itself; that is read too.
+delivered and challenges are not_an_access_event. An event that lies in the activity itself is read too.
 """
 
 from __future__ import annotations
