@@ -15,6 +15,7 @@ from typing import Final
 
 from stream.analyst import options as analyst
 from stream.errors import TriplineError
+from stream.logs import options as logs
 
 DESCRIPTION: Final = (
     "Reads who accessed whose data, keeps a baseline for everyone, and alerts when data is carried out."
@@ -26,6 +27,7 @@ begin with:
   tripline run --input logs/ --state state/ --alerts alerts.jsonl
                                            ... in a file, resumed exactly the next time
   tripline alerts --alerts alerts.jsonl    what was told, as a table
+  tripline check --sample access.log.gz    what becomes of them: fields, detectors that work
   tripline COMMAND --help                  what each option does
 """
 RUN_EPILOG: Final = """\
@@ -118,7 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     topics.set_defaults(command="topics")
     check = commands.add_parser("check", help="a configuration: what is wrong with it, or what it means")
     check.add_argument("--config", type=Path, metavar="FILE", help="TOML file (default: the built-in settings)")
+    check.add_argument("--sample", metavar="FILE", help="what becomes of a log: events, fields, detectors")
+    check.add_argument("--format", metavar="NAME", help="of the sample: name, mapping:FILE or auto")
     check.set_defaults(command="check")
+    logs.add(commands)
     return parser
 
 

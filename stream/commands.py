@@ -24,6 +24,7 @@ from stream.errors import TriplineError, UsageError
 from stream.evaluate import command as evaluation
 from stream.evaluate import table
 from stream.incidents import Incident, generate, list_incidents, load_incident, truth, write_jsonl
+from stream.logs.command import check_sample
 from stream.pipeline import Pipeline
 from stream.record import Recorder
 from stream.replay import Replay
@@ -168,6 +169,8 @@ def check(arguments: argparse.Namespace) -> int:
     config = _config(arguments.config)
     console = Console(sys.stdout)
     pipeline = Pipeline(config, lambda _alert: None)
+    if arguments.sample:
+        return check_sample(arguments.sample, arguments.format or config.format, config, pipeline.detectors)
     console.line(f"{arguments.config or 'the built-in settings'}: no mistake")
     console.line()
     console.table(summary.of_configuration(config, pipeline))

@@ -51,7 +51,7 @@ class DeadLetters:
         """Count the letters and write them."""
         self.counts.update(letter.reason for letter in letters)
         if self._sink is not None and letters:
-            self._sink.write(b"".join(map(_line, letters)))
+            self._sink.write(b"".join(map(encoded, letters)))
 
     def sync(self) -> None:
         """Wait until what was written is on the disk: a snapshot must not know of more than the file holds."""
@@ -77,7 +77,8 @@ class DeadLetters:
             self._sink.__exit__(kind, error, trace)
 
 
-def _line(letter: DeadLetter) -> bytes:
+def encoded(letter: DeadLetter) -> bytes:
+    """The letter as a line of JSON."""
     try:
         raw = {"raw": letter.raw.decode()}
     except UnicodeDecodeError:

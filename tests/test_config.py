@@ -42,8 +42,6 @@ def test_the_file_that_is_shipped_is_the_defaults_and_names_every_setting() -> N
     tables = (Config, EntitiesMax, Kafka, Registry, Worker)
     for name in (field for table in tables for field in table.__struct_fields__):
         assert re.search(rf"^(\[{name}\]|{name} = )", text, re.MULTILINE), name
-    for name in formats():
-        assert name in text
 
 
 def test_nothing_given_is_the_defaults() -> None:

@@ -234,7 +234,7 @@ def _taker(mapping: Mapping, mistakes: list[str]) -> Callable[[bytes], Record | 
     if mapping.record == "json":
         return load
     if mapping.record == "pairs":
-        return _pairs
+        return pairs_of
     if mapping.record == "csv":
         if not mapping.columns:
             mistakes.append("columns: name the columns in their order, such as columns = ['time', 'user']")
@@ -256,7 +256,8 @@ def _taker(mapping: Mapping, mistakes: list[str]) -> Callable[[bytes], Record | 
     return take
 
 
-def _pairs(record: bytes) -> Record:
+def pairs_of(record: bytes) -> Record:
+    """The values of key=value, key="a value", the first of each key; raises BadRecord where there is none."""
     fields: Record = {}
     for key, quoted, bare in _PAIR.findall(record.decode(errors="backslashreplace")):
         fields.setdefault(key, quoted.replace('\\"', '"') or bare)
