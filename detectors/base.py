@@ -52,12 +52,15 @@ TOUCH: Final = np.dtype(
 )
 
 ACTION_LOGIN: Final = 0  # the place of "login" in stream.events.ACTIONS
+ACTION_LOGOUT: Final = 1
 
 HORIZONS_S: Final = (1200.0, 86_400.0)  # time constants of the short and the long horizon
-# What a finding's figure covers, by its horizon: the two of levels, and the hour of shares.
-WINDOWS_S: Final = (*HORIZONS_S, 3600.0)
-WINDOW_NAMES: Final = ("20 min", "1 d", "1 h")
+# What a finding's figure covers, by its horizon: the two of levels, the hour of shares, and a single event. The last
+# needs no past: it is told while everything else is still learning.
+WINDOWS_S: Final = (*HORIZONS_S, 3600.0, 0.0)
+WINDOW_NAMES: Final = ("20 min", "1 d", "1 h", "one event")
 HOURLY: Final = 2
+AT_ONCE: Final = 3
 
 # One row for each finding: an entity crossed a level of raw surprise that is worth calibrating.
 FINDING: Final = np.dtype(

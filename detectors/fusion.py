@@ -20,7 +20,7 @@ import msgspec
 
 from detectors.base import HOUR_MS, WINDOW_NAMES, WINDOWS_S
 
-HOLD_MS: Final = (HOUR_MS, 6 * HOUR_MS, HOUR_MS)
+HOLD_MS: Final = (HOUR_MS, 6 * HOUR_MS, HOUR_MS, HOUR_MS)
 NEAR_BITS: Final = (0, 2, 4, 6)
 ENTITIES_MAX: Final = 20_000  # with evidence at once; beyond, the weakest is dropped
 

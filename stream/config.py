@@ -38,6 +38,18 @@ class EntitiesMax(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Text = Annotated[str, Meta(max_length=2_048)]
+Names = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=10_000)]
+
+
+class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names of what was planted, as the log has them, and the accounts that may read it. At most 10,000 of each."""
+
+    objects: Names = ()
+    subjects: Names = ()
+    resources: Names = ()
+    exempt_accounts: Names = ()
+
+
 Topic = Annotated[str, Meta(pattern="^[a-zA-Z0-9._-]{1,249}$")]
 
 
@@ -123,15 +135,16 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hash_key_file: Text = ""
     entities_max: EntitiesMax = EntitiesMax()
     detectors: dict[str, bool] = {}
+    canary: Canary = Canary()
     kafka: Kafka = Kafka()
     registry: Registry = Registry()
     worker: Worker = Worker()
 
 
 _SECRET: Final = ("hash_key",)
-# What may differ between two runs without their alerts being others.
+# What may differ between two runs without what was learned being another.
 _OPERATIONAL: Final = (
-    "snapshot_every_s", "runbook_url", "format", "record_bytes_max", "future_max_s", "kafka", "registry",
+    "canary", "snapshot_every_s", "runbook_url", "format", "record_bytes_max", "future_max_s", "kafka", "registry",
     "worker", "hash_key_file",
 )  # fmt: skip
 

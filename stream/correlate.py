@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import DAY_MS, HOUR_MS, Array, Detector
+from detectors.base import AT_ONCE, DAY_MS, HOUR_MS, Array, Detector
 from detectors.fusion import Entity, Evidence, Fusion
 from stream.alerts import severity_of
 from stream.budget import Budget, Spent
@@ -85,12 +85,14 @@ class Correlator:
         for incident in self.open if self._trace.fresh else ():
             self._absorb(incident, self._rows(incident.kind, incident.value, incident.mask, fresh))
         self._trace.fresh = 0
-        if now_ms - since_ms >= self._warmup_ms:
-            least = self.budget.least()
-            signals = [e for e in fusion.entities() if fusion.score(e) >= least][:SIGNALS_MAX]
-            signals.sort(key=lambda e: (-min(fusion.score(e), SURE), EXPLAINS.index(e[0]), -fusion.score(e), e))
-            for entity in signals:
-                self._place(entity, fusion, now_ms)
+        least = self.budget.least()
+        signals = [e for e in fusion.entities() if fusion.score(e) >= least]
+        if now_ms - since_ms < self._warmup_ms:
+            signals = [e for e in signals if any(each.horizon == AT_ONCE for each in fusion.evidence(e))]
+        del signals[SIGNALS_MAX:]
+        signals.sort(key=lambda e: (-min(fusion.score(e), SURE), EXPLAINS.index(e[0]), -fusion.score(e), e))
+        for entity in signals:
+            self._place(entity, fusion, now_ms)
         for incident in list(self.open):
             if self._worth_telling(incident, now_ms):
                 self._tell(incident, "open" if incident.revision == 0 else "update", now_ms, emit)

@@ -28,7 +28,7 @@ from stream.clock import StreamClock
 from stream.config import Config, fingerprint
 from stream.correlate import Correlator, Saved
 from stream.events import ACTIONS, OUTCOMES, EventBlock
-from stream.keys import I64, U64, RecentIds, hash_key
+from stream.keys import I64, U64, RecentIds, hash_column, hash_key
 from stream.signals import Signal
 from stream.state import Table, touch
 from stream.trace import TRACED, Trace
@@ -217,12 +217,18 @@ class Pipeline:
 
     def _made(self, enabled: list[str], offset_bits: float) -> list[Detector]:
         config = self.config
+        canary = config.canary
+        names = {"object": canary.objects, "subject": canary.subjects, "resource": canary.resources}
+        planted = {kind: hash_column(list(given), self._key) for kind, given in names.items()}
         return [
             catalog.make(
                 d,
                 offset_bits=offset_bits,
                 join_grace_s=config.join_grace_s,
                 session_lifetime_h=config.session_lifetime_h,
+                opening_bits=offset_bits + NEAR_MISS_BITS,
+                planted=planted,
+                exempt=hash_column(list(canary.exempt_accounts), self._key),
             )
             for d in enabled
         ]

@@ -38,7 +38,7 @@ def test_its_docstring_says_what_an_analyst_asks(name: str) -> None:
 def test_its_columns_are_plain_numbers_of_fixed_size(name: str) -> None:
     """Nothing in them is an object, and everything is within the memory target."""
     found = detector(name)
-    assert found.columns
+    assert found.columns or name == "canary"  # which knows what it looks for and learns nothing
     for kind, dtype in found.columns.items():
         assert kind in KINDS
         assert not dtype.hasobject
