@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .venv-tools
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-kafka kafka stack lock clean
+.PHONY: help setup demo test lint bench bench-kafka kafka stack sbom audit lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -45,10 +46,25 @@ kafka: setup ## a real Apache Kafka on this machine, for development: BROKERS=1 
 stack: setup ## the whole product on this machine, with a theft in it (needs Java 17, Maven, Prometheus, Alertmanager)
 	@$(BIN)/python -m tests.deploy.stack
 
+$(TOOLS)/.ready: deploy/tools.lock
+	@$(PYTHON) -m venv --clear $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement deploy/tools.lock
+	@touch $@
+
+sbom: $(TOOLS)/.ready ## what is in the image, as CycloneDX: out/sbom.cdx.json
+	@mkdir -p out
+	@$(TOOLS)/bin/cyclonedx-py requirements deploy/image.lock --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-format JSON --output-file out/sbom.cdx.json
+	@echo out/sbom.cdx.json
+
+audit: $(TOOLS)/.ready ## known vulnerabilities of what is in the image; fails too where no advisories can be had
+	@$(TOOLS)/bin/pip-audit --strict --disable-pip --no-deps --requirement deploy/image.lock
+
 lock: ## resolve pyproject.toml anew into requirements.lock, and into deploy/image.lock without what only tests need (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml --output-file requirements.lock
 	echo "setuptools>=77" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraint requirements.lock --no-emit-package river --no-emit-package scipy --no-emit-package narwhals pyproject.toml - --output-file deploy/image.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header deploy/tools.in --output-file deploy/tools.lock
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) out build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) out build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
