@@ -17,7 +17,7 @@ from stream.alerts import severity_of
 
 # The threshold lets chance spend a 32nd of the budget: models err, and the rest is for what is real.
 OPEN_SHARE: Final = 32.0
-REASONS: Final = ("budget", "incidents_max")  # why an entity's evidence opens nothing
+REASONS: Final = ("budget", "incidents_max", "ranked", "muted")  # why an entity's evidence opens nothing
 REMEMBERED_MAX: Final = 500  # entities that were held back and have been counted
 
 
@@ -61,18 +61,24 @@ class Budget:
             spent.reserve = min(spent.reserve + filled, self._full)
         spent.refilled = max(now_ms, spent.refilled)
 
-    def afford(self, entity: Entity, score: float) -> bool:
-        """Spend a token on an opening, or count that it was held back."""
+    def afford(self, entity: Entity, score: float, rank: float = 0.0) -> bool:
+        """Spend a token on an opening, or count that it was held back; `rank`: bits that verdicts add to the score."""
         spent = self.spent
         critical = severity_of(score) == "critical"
-        if (score >= self.threshold() or critical) and spent.tokens >= 1.0:
+        least = self.threshold()
+        if (score + rank >= least or critical) and spent.tokens >= 1.0:
             spent.tokens -= 1.0
             return True
         if critical and spent.reserve >= 1.0:
             spent.reserve -= 1.0
             return True
-        self.hold_back(entity, "budget")
+        self.hold_back(entity, "ranked" if score + rank < least <= score else "budget")
         return False
+
+    def refund(self, entity: Entity) -> None:
+        """Take an opening back that is not told because it is muted."""
+        self.spent.tokens = min(self.spent.tokens + 1.0, self._full)
+        self.hold_back(entity, "muted")
 
     def hold_back(self, entity: Entity, reason: str) -> None:
         """Count what opened nothing: once for each entity, not at every look."""

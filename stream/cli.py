@@ -150,6 +150,10 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )  # fmt: skip
     run.add_argument("--dead-letters", metavar="FILE", help="keep records that cannot be used, with place and reason")
     run.add_argument("--state", type=Path, metavar="DIR", help="keep what was learned, and resume where it stopped")
+    run.add_argument(
+        "--feedback", type=Path, metavar="FILE", help="what `tripline feedback` wrote: mutes hold, verdicts teach"
+    )
+    run.add_argument("--muted", metavar="PATH", help="keep the alerts that are muted, as JSON lines")
     run.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see deploy/tripline.toml")
     run.add_argument("--report", type=Path, metavar="FILE.html", help="write one page to look at")
     run.add_argument("--metrics", type=Path, metavar="FILE.prom", help="write Prometheus metrics to a file")

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         paths=inputs, format=arguments.format or config.format, follow=arguments.follow,
         alerts=os.devnull if readable else arguments.alerts, alert_format=arguments.alert_format,
         dead_letters=arguments.dead_letters, state=arguments.state, metrics_file=arguments.metrics,
-        metrics_port=arguments.metrics_port,
+        metrics_port=arguments.metrics_port, feedback=arguments.feedback, muted=arguments.muted,
     )  # fmt: skip
     _writable(arguments.report)
     recorder = Recorder() if arguments.report else None

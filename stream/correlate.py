@@ -76,6 +76,7 @@ class Correlator:
         self.budget = Budget(alerts_per_day_max)
         self.opened = 0
         self.on_absorb: Callable[[Incident, Array], None] = lambda _incident, _rows: None  # is told which events
+        self.rank: Callable[[list[tuple[str, str, float]]], float] = lambda _pieces: 0.0  # bits that verdicts add
 
     def tick(self, now_ms: int, since_ms: int, fusion: Fusion, emit: Callable[[Signal], None]) -> None:
         """Absorb what happened since the last tick: join, open, update, close. `since_ms`: start of the stream."""
@@ -127,7 +128,7 @@ class Correlator:
             self._closed.remove(again)
             again.status = "open"
             self.open.append(again)
-        elif not self._afford(entity, score):
+        elif not self._afford(entity, score, new):
             return
         else:
             again = Incident(
@@ -230,10 +231,10 @@ class Correlator:
         text = "\x00".join((self._scope, *entity, str(first_ms)))
         return "tl-" + hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
-    def _afford(self, entity: Entity, score: float) -> bool:
+    def _afford(self, entity: Entity, score: float, evidence: list[Evidence]) -> bool:
         """Whether an incident may be opened; if not, it is counted why."""
         if len(self.open) < INCIDENTS_MAX:
-            return self.budget.afford(entity, score)
+            return self.budget.afford(entity, score, self.rank([(e.detector, e.kind, e.window_s) for e in evidence]))
         self.budget.hold_back(entity, "incidents_max")
         return False
 

@@ -13,7 +13,7 @@ Source: Fisher, "Statistical Methods for Research Workers" (1932), section 21.1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -73,6 +73,7 @@ class Merger:
         self._partitions = config.kafka.partitions
         self._update_ms = int(config.update_after_s * 1000)
         self.budget = Budget(config.alerts_per_day_max)
+        self.rank: Callable[[list[tuple[str, str, float]]], float] = lambda _pieces: 0.0  # bits that verdicts add
         self.groups: dict[str, Group] = {}
         self._of: dict[str, str] = {}  # signal id -> group id
         self._named: dict[Entity, dict[str, None]] = {}  # entity -> groups that name it
@@ -133,7 +134,7 @@ class Merger:
     def _worth_telling(self, group: Group, now_ms: int) -> Signal | None:
         merged = merge(group, self._partitions)
         if not group.opened:
-            if merged.status == "closed" or not self._may_open(group, merged.score):
+            if merged.status == "closed" or not self._may_open(group, merged):
                 return None
             group.opened, group.status = True, "open"
             return self._tell(group, merged, "open", now_ms)
@@ -144,8 +145,9 @@ class Merger:
         due = grown and now_ms - group.told_at >= self._update_ms
         return self._tell(group, merged, "update", now_ms) if risen or due or group.status == "closed" else None
 
-    def _may_open(self, group: Group, score: float) -> bool:
-        return self.budget.afford(next(iter(group.parts.values())).entity, score)
+    def _may_open(self, group: Group, merged: Signal) -> bool:
+        rank = self.rank([(e.detector, e.kind, e.window_s) for e in merged.members])
+        return self.budget.afford(next(iter(group.parts.values())).entity, merged.score, rank)
 
     def _tell(self, group: Group, merged: Signal, status: str, now_ms: int) -> Signal:
         group.revision += 1

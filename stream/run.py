@@ -28,12 +28,14 @@ import msgspec
 import numpy as np
 
 from stream import metrics
-from stream.alerts import Alert
+from stream.alerts import Alert, encode
 from stream.blocks import PackedBlock
 from stream.checkpoint import Snapshot, StateDirectory
 from stream.config import Config, fingerprint
 from stream.deadletters import RAW_BYTES_MAX, DeadLetter, DeadLetters, letters
 from stream.decode import decode_packed
+from stream.desk import Desk
+from stream.desk import Saved as SavedDesk
 from stream.encode import alert_format
 from stream.pipeline import Pipeline
 from stream.sink import LineSink
@@ -51,6 +53,8 @@ class Outputs(msgspec.Struct, frozen=True):
     dead_letters_bytes: int
     dead_letter_counts: dict[str, int]
     alert_counts: dict[str, int]
+    muted: str = ""
+    muted_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -66,6 +70,8 @@ class Options:
     state: Path | None = None
     metrics_file: Path | None = None
     metrics_port: int | None = None
+    feedback: Path | None = None  # the log of what people said
+    muted: str | None = None  # where alerts go that nobody is told of because they are muted
 
 
 @dataclass(slots=True)
@@ -123,11 +129,15 @@ class Run:
         self.options = options
         self.counts = Counts()
         self.stop = Stop()
-        self.pipeline = Pipeline(config, self._emit, on_tick)
+        self.desk = Desk(options.feedback)
+        self.pipeline = Pipeline(config, self._emit, self._tick)
+        self.pipeline.correlator.rank = self.desk.ranking.bits
+        self._on_tick = on_tick
         self._encode = alert_format(options.alert_format).encode
         self._on_alert = on_alert
         self._say = say
         self._sink: LineSink | None = None
+        self._muted: LineSink | None = None
         self._saved_at = time.monotonic()
         self._metrics = metrics.registry_of(self.pipeline, self.counts)
 
@@ -143,12 +153,14 @@ class Run:
                 for sentence in refused:
                     self._say(sentence)
             resume, outputs = self._resumed(snapshot)
-            alerts_at, dead_at = _positions(outputs, options)
+            alerts_at, dead_at, muted_at = _positions(outputs, options)
             source = open_source(
                 files, options.format, options.follow, resume=resume, record_bytes_max=config.record_bytes_max,
                 say=self._say, wait=self._wait,
             )  # fmt: skip
             self._sink = stack.enter_context(LineSink(options.alerts, "alerts", alerts_at))
+            if options.muted is not None:
+                self._muted = stack.enter_context(LineSink(options.muted, "muted alerts", muted_at))
             dead = stack.enter_context(DeadLetters(options.dead_letters, dead_at))
             dead.counts.update(self.counts.dead_letters)
             self.counts.dead_letters = dead.counts
@@ -205,7 +217,21 @@ class Run:
         if repeated.any():
             dead.add(_repeats(chunk, block.take(np.flatnonzero(repeated))))
 
+    def _tick(self, now_ms: int) -> None:
+        self.desk.tick(now_ms)
+        self._on_tick(now_ms)
+
     def _emit(self, alert: Alert) -> None:
+        told, first = self.desk.decide(alert, self.pipeline.tick_ms)
+        if first:
+            self.pipeline.correlator.budget.refund((alert.entity.kind, alert.entity.value))
+        if told is not None:
+            self._tell(told)
+        elif self._muted is not None:
+            self._muted.write(encode(alert))
+            self._muted.flush()
+
+    def _tell(self, alert: Alert) -> None:
         self.counts.alerts[alert.status, alert.severity] += 1
         if alert.status == "open":
             self.counts.detected.update((detector, alert.severity) for detector in alert.detectors)
@@ -225,15 +251,21 @@ class Run:
         began = time.perf_counter()
         assert self._sink is not None  # noqa: S101 - opened before anything is read
         self._sink.sync()
+        if self._muted is not None:
+            self._muted.sync()
         dead.sync()
         outputs = Outputs(
             alerts=self.options.alerts, alerts_bytes=self._sink.position(),
             dead_letters=self.options.dead_letters or "", dead_letters_bytes=dead.position(),
             dead_letter_counts=dict(dead.counts),
             alert_counts={" ".join(key): count for key, count in self.counts.alerts.items()},
+            muted=self.options.muted or "", muted_bytes=self._muted.position() if self._muted is not None else 0,
         )  # fmt: skip
         meta, arrays = self.pipeline.save()
-        names = {"source": msgspec.to_builtins(position), "outputs": msgspec.to_builtins(outputs), "pipeline": meta}
+        names = {
+            "source": msgspec.to_builtins(position), "outputs": msgspec.to_builtins(outputs), "pipeline": meta,
+            "desk": msgspec.to_builtins(self.desk.saved, str_keys=True),
+        }  # fmt: skip
         state.save(Snapshot(names, arrays))
         self._spent("snapshot", began)
 
@@ -242,6 +274,9 @@ class Run:
             return None, None
         outputs = msgspec.convert(snapshot.meta["outputs"], Outputs)
         self.pipeline.load(snapshot.meta["pipeline"], snapshot.arrays)
+        self.desk.saved = msgspec.convert(snapshot.meta.get("desk", {}), SavedDesk, strict=False)
+        tick_ms = self.config.tick_s * 1000
+        self.desk.tick(self.pipeline.now_ms // tick_ms * tick_ms)  # what had been taught when it was cut
         self.counts.dead_letters.update(outputs.dead_letter_counts)
         for key, count in outputs.alert_counts.items():
             status, severity = key.split(" ")
@@ -264,13 +299,14 @@ class Run:
         self.counts.stage_s[stage] = self.counts.stage_s.get(stage, 0.0) + time.perf_counter() - began
 
 
-def _positions(outputs: Outputs | None, options: Options) -> tuple[int | None, int | None]:
-    """Where alerts and dead letters go on; what has another name now begins anew."""
+def _positions(outputs: Outputs | None, options: Options) -> tuple[int | None, int | None, int | None]:
+    """Where alerts, dead letters and muted alerts go on; what has another name now begins anew."""
     if outputs is None:
-        return None, None
+        return None, None, None
     return (
         outputs.alerts_bytes if outputs.alerts == options.alerts else None,
         outputs.dead_letters_bytes if outputs.dead_letters == options.dead_letters else None,
+        outputs.muted_bytes if outputs.muted == options.muted else None,
     )
 
 

@@ -23,8 +23,13 @@ def of_run(pipeline: Pipeline, dead: Mapping[str, int], dead_path: str | None, w
         rows.append(("time", f"{rfc3339(pipeline.began_ms)[:16]}Z to {rfc3339(pipeline.now_ms)[:16]}Z"))
     rows.append(("entities", ", ".join(f"{len(pipeline.tables[kind]):,} {_plural(kind)}" for kind in KINDS)))
     rows.append(("alerts", _alerts(pipeline, warmup_h)))
-    if held := sum(pipeline.correlator.budget.held_back.values()):
-        rows.append(("held back", f"{held:,} findings beyond the day's budget (alerts_per_day_max)"))
+    held = pipeline.correlator.budget.held_back
+    if beyond := held.get("budget", 0) + held.get("incidents_max", 0):
+        rows.append(("held back", f"{beyond:,} findings beyond the day's budget (alerts_per_day_max)"))
+    if held.get("ranked"):
+        rows.append(("ranked low", f"{held['ranked']:,} findings of a kind that verdicts call false (--feedback)"))
+    if held.get("muted"):
+        rows.append(("muted", f"{held['muted']:,} incident{_s(held['muted'])}; --muted FILE keeps what is muted"))
     if pipeline.late:
         rows.append(("late", f"{pipeline.late:,} events more than five minutes behind the others; scored all the same"))
     lost = sum(dead.values())

@@ -33,7 +33,7 @@ from stream.sink import LineSink
 
 def alerts(arguments: argparse.Namespace) -> int:
     """`tripline alerts`."""
-    config, messages = _config(arguments.config), Console(sys.stderr)
+    config, messages = configured(arguments.config), Console(sys.stderr)
     if arguments.view == "show" and not arguments.id:
         raise UsageError("tripline alerts show: which one? Give an id, or how it begins; `tripline alerts` lists them")
     if arguments.view != "show" and arguments.id:
@@ -56,7 +56,7 @@ def alerts(arguments: argparse.Namespace) -> int:
 
 def explain(arguments: argparse.Namespace) -> int:
     """`tripline explain`."""
-    config, messages = _config(arguments.config), Console(sys.stderr)
+    config, messages = configured(arguments.config), Console(sys.stderr)
     alert = told_alerts(arguments, config, messages).one(arguments.id)
     log = log_of(alert, arguments.inputs, arguments.input_format, config, messages.line)
     explained = explaining.explain(alert, log, config, _progress(messages))
@@ -75,7 +75,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
 def scope(arguments: argparse.Namespace) -> int:
     """`tripline scope`."""
-    config, messages = _config(arguments.config), Console(sys.stderr)
+    config, messages = configured(arguments.config), Console(sys.stderr)
     if (arguments.id is None) == (arguments.entity is None):
         raise UsageError("tripline scope: of what? Give an alert's id, or --entity kind=value with --from and --to")
     outputs = [path for path in (arguments.csv, arguments.json) if path]
@@ -206,7 +206,8 @@ def features(config: Config) -> listing.Features:
     return {(d.id, feature.name): feature for d in detectors for feature in d.features}
 
 
-def _config(path: Path | None) -> Config:
+def configured(path: Path | None) -> Config:
+    """The configuration of a file, or the built-in one."""
     return configuration.load(path, os.environ, catalog.detector_ids(), list(formats()))
 
 

@@ -117,6 +117,7 @@ def show_one(alert: Alert, console: Console, width: int, features: Features, ver
     next_steps += [("verdict", each) for each in verdicts]
     next_steps.append(("evidence", f"tripline explain {alert.id} --input LOGS"))
     next_steps.append(("who was read", f"tripline scope {alert.id} --input LOGS"))
+    next_steps.append(("your verdict", f"tripline feedback {alert.id} true|false|expected --feedback FILE"))
     rows_of(console, next_steps, inner)
 
 

@@ -40,12 +40,59 @@ For an alert the log is read twice: for its evidence, then for everything that i
 Numbers are exact. With --csv - or --json - the data goes to stdout instead of the text.
 """
 
+FEEDBACK_EPILOG: Final = """\
+examples:
+  tripline feedback tl-3f9a false --note "monthly export" --alerts alerts.jsonl --feedback feedback.jsonl
+  tripline feedback tl-3f9a expected --mute 7d --entity account=backup --alerts alerts.jsonl --feedback feedback.jsonl
+  tripline feedback --mute 2025-11-28..2025-12-01 --detector volume --note "the sale" --feedback feedback.jsonl
+  tripline feedback --list --feedback feedback.jsonl       what was said; --review: which mutes hid what was confirmed
+  tripline feedback --verify --head HASH --feedback feedback.jsonl
+                                                           nothing was changed since that hash was noted
+  tripline feedback --reset 2025-06-01 --note "wrong shift" --feedback feedback.jsonl
+
+`tripline run --feedback FILE` heeds it: what is muted is scored, counted and kept (--muted FILE) and not told, and
+verdicts rank evidence by its kind. A mute ends by itself, after 90 days at most.
+"""
+
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the commands."""
     _add_alerts(commands)
     _add_explain(commands)
     _add_scope(commands)
+    _add_feedback(commands)
+
+
+def _add_feedback(commands: Commands[argparse.ArgumentParser]) -> None:
+    feedback = _command(commands, "feedback", "say what an alert was, or mute its like for a while", FEEDBACK_EPILOG)
+    feedback.set_defaults(module=f"{MODULE}_feedback")
+    feedback.add_argument("id", nargs="?", metavar="ALERT_ID", help="the alert's id, or how it begins")
+    feedback.add_argument(
+        "verdict", nargs="?", choices=("true", "false", "expected"),
+        help="a theft, a false alarm, or something known and wanted",
+    )  # fmt: skip
+    _add_told(feedback)
+    feedback.add_argument("--feedback", type=Path, metavar="FILE", required=True, help="the log of what was said")
+    feedback.add_argument("--note", default="", metavar="TEXT", help="why")
+    feedback.add_argument("--who", metavar="NAME", help="who says so (default: this user)")
+    feedback.add_argument("--mute", metavar="7d|FROM..TO", help="for so long from now, or between two times")
+    feedback.add_argument(
+        "--entity", action="append", default=[], metavar="KIND=VALUE",
+        help="mute alerts about it; several: about all of them (default: what the alert is about)",
+    )  # fmt: skip
+    feedback.add_argument(
+        "--detector", action="append", default=[], metavar="ID", help="mute alerts by no others than these"
+    )
+    feedback.add_argument("--revoke", type=int, metavar="NUMBER", help="end the mute of this entry now")
+    feedback.add_argument("--reset", metavar="TIME", help="forget what verdicts have taught since then")
+    feedback.add_argument("--list", action="store_true", help="show what was said")
+    feedback.add_argument(
+        "--review", action="store_true", help="show which mutes hid, or would have, what was confirmed"
+    )
+    feedback.add_argument(
+        "--verify", action="store_true", help="see that nothing was changed, and print the latest hash"
+    )
+    feedback.add_argument("--head", metavar="HASH", help="for --verify: a hash that was noted before")
 
 
 def _add_explain(commands: Commands[argparse.ArgumentParser]) -> None:
