@@ -175,6 +175,16 @@ class StateDirectory:
             ) from why
         return written
 
+    def newest(self) -> Path | None:
+        """The file of the newest snapshot."""
+        numbers = self._numbers()
+        return self._file(numbers[-1]) if numbers else None
+
+    def adopt(self, path: Path) -> None:
+        """Take a file of the same disk in as the newest snapshot; `load` says whether it is one."""
+        path.replace(self._file(max(self._numbers(), default=0) + 1))
+        _sync_directory(self.path)
+
     def close(self) -> None:
         """Let go of the directory."""
         if self._lock >= 0:

@@ -107,6 +107,8 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     roles: Annotated[tuple[Literal["ingest", "detect"], ...], Meta(min_length=1, max_length=2)] = ("ingest", "detect")
     state: Annotated[str, Meta(min_length=1, max_length=2_048)] = "tripline-state"
+    store: Text = ""
+    store_every_s: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
     metrics_address: Text = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9464
     metrics_plaintext_allowed: bool = False

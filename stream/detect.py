@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,8 +24,12 @@ from stream.errors import TriplineError
 from stream.ingest import Counts, letter
 from stream.pipeline import Pipeline
 from stream.signals import Signal
+from stream.store import Store, StoreError
 from stream.transact import Message
 
+COPY_S: Final = 3.0  # that a copy which is on its way is waited for when the partition goes away
+LEFT_S: Final = 3_600.0  # after which an unfinished file is nobody's
+RETRY_S: Final = 10.0  # after a snapshot that the disk refused
 _HELD: Final = "held/"  # of the names of a snapshot's arrays: blocks that wait for their turn
 
 
@@ -40,7 +45,10 @@ class Detect:
         self._offset = -1  # where the state stands; -1: there is none yet
         self._saved_offset = -1
         self._saved_at = time.monotonic()
+        self._not_before = 0.0  # monotonic: when a snapshot may be tried again
         self._directory: StateDirectory | None = None
+        self._store = Store(config.worker.store, partition) if config.worker.store else None
+        self._copied_at = -config.worker.store_every_s
         self.snapshot_bytes = 0
         self.snapshot_s = 0.0
         self._renew()
@@ -92,9 +100,18 @@ class Detect:
         return [Message(topic, signals.encode(s), key=s.id.encode()) for s in self._signals] + letters
 
     def committed(self, offset: int) -> None:
-        """Keep a snapshot when one is due."""
-        if time.monotonic() - self._saved_at >= self._config.snapshot_every_s:
-            self.save(offset)
+        """Keep a snapshot when one is due.
+
+        A disk that refuses it is told about, and does not stop the scoring: what would be taken in again grows, and
+        nothing else is lost.
+        """
+        now = time.monotonic()
+        if now - self._saved_at >= self._config.snapshot_every_s and now >= self._not_before:
+            try:
+                self.save(offset)
+            except TriplineError as why:
+                self._say(f"{self._topic}: no snapshot: {why}")
+                self._not_before = time.monotonic() + RETRY_S
 
     def save(self, offset: int) -> None:
         """Keep a snapshot, if there is anything new; `offset` is what the state stands at, and is committed."""
@@ -108,13 +125,29 @@ class Detect:
         self.snapshot_bytes = self._opened().save(Snapshot(named, arrays))
         self._saved_offset, self._saved_at = offset, time.monotonic()
         self.snapshot_s = self._saved_at - began
+        self._copy(offset)
+
+    def _copy(self, offset: int) -> None:
+        """Begin to copy the snapshot to the store, when that is due."""
+        store, path = self._store, self._opened().newest()
+        if store is None or path is None or time.monotonic() - self._copied_at < self._config.worker.store_every_s:
+            return
+        if store.failed:
+            self._say(f"{self._topic}: no copy of a snapshot: {store.failed}")
+        try:
+            if store.begin(path, offset):
+                self._copied_at = time.monotonic()
+        except OSError as why:  # the disk has no room for another name
+            self._say(f"{self._topic}: no copy of a snapshot: {why.strerror}")
 
     def forget(self) -> None:
         """The state is ahead of what was committed, or nobody knows: recover from a snapshot."""
         self._offset = -1
 
     def close(self) -> None:
-        """Let go of the state directory."""
+        """Let go of the state directory; a copy that is on its way may take a moment."""
+        if self._store is not None:
+            self._store.finish(COPY_S)
         if self._directory is not None:
             self._directory.close()
             self._directory = None
@@ -122,9 +155,7 @@ class Detect:
     def _load(self, wanted: int, committed: int | None) -> None:
         """The newest snapshot that is not ahead of `wanted`."""
         self._offset = -1
-        snapshot, refused = self._opened().load(lambda s: _ahead(s, wanted, committed))
-        for sentence in refused:
-            self._say(sentence)
+        snapshot = self._newest(wanted, committed)
         if snapshot is None:
             return
         self._renew()
@@ -133,6 +164,45 @@ class Detect:
         arrays = {n: a for n, a in snapshot.arrays.items() if not n.startswith(_HELD)}
         self.pipeline.load(snapshot.meta["pipeline"], arrays)
         self._offset = self._saved_offset = int(snapshot.meta["offset"])
+
+    def _newest(self, wanted: int, committed: int | None) -> Snapshot | None:
+        """The newest snapshot that can be used, of the directory or, where that has none as new, of the store.
+
+        Raises TriplineError where there are snapshots and none can be used, StoreError where that cannot be told.
+        """
+        error: TriplineError | None = None
+        snapshot: Snapshot | None = None
+        try:
+            snapshot = self._loaded(wanted, committed)
+        except TriplineError as why:
+            error = why
+        if self._store is not None and committed is not None:
+            best = -1 if snapshot is None else int(snapshot.meta["offset"])
+            try:
+                copies = [copy for copy in self._store.copies() if best < copy.offset <= wanted]
+                for copy in sorted(copies, key=lambda copy: -copy.offset):
+                    self._opened().adopt(self._store.fetch(copy, self._opened().path))
+                    try:
+                        found = self._loaded(wanted, committed)
+                    except TriplineError as why:  # it is damaged, and there is nothing else yet
+                        self._say(f"{self._topic}: a copy from the store is refused: {why}")
+                        error = why
+                        continue
+                    if found is not None and int(found.meta["offset"]) == copy.offset:
+                        return found
+            except StoreError as why:
+                if snapshot is None:
+                    raise
+                self._say(f"{self._topic}: going on from the state directory: {why}")
+        if snapshot is None and error is not None:
+            raise error
+        return snapshot
+
+    def _loaded(self, wanted: int, committed: int | None) -> Snapshot | None:
+        snapshot, refused = self._opened().load(lambda s: _ahead(s, wanted, committed))
+        for sentence in refused:
+            self._say(sentence)
+        return snapshot
 
     def _begin(self, committed: int | None, beginning: int) -> None:
         """Without any state: from the beginning of the log, if the broker still has all of it."""
@@ -155,6 +225,10 @@ class Detect:
         if self._directory is None:
             Path(self._config.worker.state).mkdir(0o700, parents=True, exist_ok=True)
             self._directory = StateDirectory(self._path, fingerprint(self._config), exclusive=False)
+            for left in self._path.glob("*.tmp"):  # by a worker that was killed; one of another's that lives is young
+                with suppress(FileNotFoundError):
+                    if time.time() - left.stat().st_mtime > LEFT_S:
+                        left.unlink()
         return self._directory
 
     @property

@@ -106,6 +106,12 @@ async def create_topics(kafka: Kafka) -> list[str]:
         return made
 
 
+def refusal(config: Config, right: rights.Right) -> str:
+    """What to say of a right that is missing."""
+    command = right.command(config.kafka.bootstrap_servers, rights.principal(config))
+    return f"no right to {right.operation.lower()} {right.resource} {right.name}: `{command}`"
+
+
 async def check(config: Config) -> list[str]:
     """What is wrong with the brokers, topics and rights, each with the command that mends it; [] where all is well."""
     kafka = config.kafka
@@ -116,11 +122,7 @@ async def check(config: Config) -> list[str]:
     hidden = await rights.hidden(kafka, [*own, *kafka.topics])
     pattern = re.compile(kafka.topics_pattern) if kafka.topics_pattern else None
     topics = list(kafka.topics) or [name for name in there if pattern and pattern.match(name)]
-    problems = [
-        f"no right to {right.operation.lower()} {right.resource} {right.name}: "
-        f"`{right.command(kafka.bootstrap_servers, rights.principal(config))}`"
-        for right in await rights.missing(config, topics)
-    ]
+    problems = [refusal(config, right) for right in await rights.missing(config, topics)]
     problems += [
         f"topic {name} is missing: kafka.topics expects access events there"
         for name in kafka.topics

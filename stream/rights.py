@@ -80,8 +80,8 @@ async def hidden(kafka: Kafka, topics: Sequence[str]) -> set[str]:
 async def _broker(kafka: Kafka) -> AsyncIterator[Ask]:
     """One of the brokers, to be asked: rights are the same at all."""
     client = AIOKafkaClient(**connection(kafka))
-    await client.bootstrap()
     try:
+        await client.bootstrap()
         node = client.get_random_node()
         if node is None:
             raise KafkaConnectionError("no broker is known")

@@ -18,7 +18,7 @@ from typing import Final
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from stream import kafka
+from stream import kafka, rights
 from stream.config import Config
 from stream.detect import Detect
 from stream.errors import TriplineError, UsageError
@@ -59,9 +59,11 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
         watch = Watch(self)
-        tasks = [asyncio.create_task(group.run()) for group in self.groups]
-        tasks.append(asyncio.create_task(watch.run()))
+        tasks: list[asyncio.Task[None]] = []
         try:
+            await self._authorized()
+            tasks += [asyncio.create_task(group.run()) for group in self.groups]
+            tasks.append(asyncio.create_task(watch.run()))
             with watch.served():
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
                 for task in done:
@@ -72,17 +74,19 @@ class Worker:
             raise TriplineError(f"the brokers refuse: {type(why).__name__}: {why}; see `tripline check`") from why
         finally:
             self.stopping.set()
-            _, left = await asyncio.wait(tasks, timeout=LEAVE_S)
-            if left:
+            if tasks and (await asyncio.wait(tasks, timeout=LEAVE_S))[1]:
                 if error := sys.exception():
                     self._say(str(error))
                 self._say(
                     f"not done within {LEAVE_S:g} s: ending at once; what is committed stays so, and whoever has the "
                     "partitions next goes on from there"
                 )
-                os._exit(
-                    1
-                )  # a thread that is in the middle of something cannot be asked to stop, and would be waited for
+                os._exit(1)  # a thread in the middle of something cannot be asked to stop, and would be waited for
+
+    async def _authorized(self) -> None:
+        """Look before the first step whether a right is missing: a consumer without one would wait for ever."""
+        if lacking := await rights.missing(self.config, self.config.kafka.topics):
+            raise TriplineError("\n".join(kafka.refusal(self.config, right) for right in lacking))
 
     def detecting(self) -> list[Detect]:
         """The partitions of the observations that are worked on."""

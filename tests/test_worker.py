@@ -25,6 +25,7 @@ async def main():
     config = Config(kafka=Kafka(topics=("a",)), worker=Worker(metrics_port=0))
     worker = w.Worker(config, lambda s: print(s, flush=True))
     worker.groups = [Stuck(), Failed()]
+    worker._authorized = lambda: asyncio.sleep(0)  # there is no broker
     await worker.run()
 asyncio.run(main())
 """

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.errors import KafkaError
 
 from stream import kafka, signals
 from stream.checkpoint import StateDirectory
@@ -47,7 +48,7 @@ class Deployment:
 
     def __init__(
         self, bootstrap: str, folder: Path, settings: Config, partitions: int = 2, inputs: int = 3,
-        fetch_bytes_max: int = 65_536,
+        fetch_bytes_max: int = 65_536, replication: int = 1,
     ) -> None:  # fmt: skip
         name = f"t{next(_numbers)}"
         self.folder = folder
@@ -56,7 +57,8 @@ class Deployment:
         self.config = msgspec.structs.replace(
             settings,
             kafka=Kafka(
-                bootstrap_servers=bootstrap, topics=(self.access,), group=name, partitions=partitions, replication=1,
+                bootstrap_servers=bootstrap, topics=(self.access,), group=name, partitions=partitions,
+                replication=replication,
                 observations=f"{name}.observations", signals=f"{name}.signals", alerts=f"{name}.alerts",
                 feedback=f"{name}.feedback", dead_letters=f"{name}.dead-letters", session_timeout_s=6.0,
                 fetch_bytes_max=fetch_bytes_max,
@@ -71,7 +73,7 @@ class Deployment:
         await kafka.create_topics(self.config.kafka)
         admin = AIOKafkaAdminClient(bootstrap_servers=self.config.kafka.bootstrap_servers)
         await admin.start()
-        await admin.create_topics([NewTopic(self.access, self.inputs, 1)])
+        await admin.create_topics([NewTopic(self.access, self.inputs, self.config.kafka.replication)])
         await admin.close()
 
     def produce(self, records: Sequence[bytes], run: int = 50) -> None:
@@ -120,12 +122,56 @@ class Deployment:
         observed = self.config.kafka.observations, self.config.kafka.partitions
         asyncio.run(self._wait(lambda: self._behind("detect", *observed), 0))
 
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds; a deployment without a process is an error."""
+
+        async def left() -> int:
+            return int(not holds())
+
+        asyncio.run(self._wait(left, 0))
+
     async def _wait(self, left: Callable[[], Awaitable[int]], most: int) -> None:
         deadline = time.monotonic() + READY_S
-        while await left() > most:
+        while await self._more(left, most):
             assert any(p.poll() is None for p in self.processes), self.log()[-4000:]
             assert time.monotonic() < deadline, self.log()[-4000:]
             await asyncio.sleep(self.poll_s)
+
+    async def _more(self, left: Callable[[], Awaitable[int]], most: int) -> bool:
+        """Whether more is left, or the brokers are not well enough to tell."""
+        try:
+            return await left() > most
+        except KafkaError:
+            return True
+
+    async def reset(self, group: str, topic: str, offsets: Sequence[int]) -> None:
+        """Set a group's offsets, partition by partition, as an administrator does while no worker runs."""
+        name = f"{self.config.kafka.group}-{group}"
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.config.kafka.bootstrap_servers, group_id=name, enable_auto_commit=False
+        ) as setting:  # fmt: skip
+            setting.assign([TopicPartition(topic, n) for n in range(len(offsets))])
+            await setting.commit({TopicPartition(topic, n): offset for n, offset in enumerate(offsets)})
+
+    async def committed(self, group: str, topic: str, count: int) -> list[int]:
+        """A group's offsets, partition by partition."""
+        name = f"{self.config.kafka.group}-{group}"
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.config.kafka.bootstrap_servers, group_id=name, enable_auto_commit=False
+        ) as asking:  # fmt: skip
+            asking.assign([TopicPartition(topic, n) for n in range(count)])
+            return [await asking.committed(TopicPartition(topic, n)) or 0 for n in range(count)]
+
+    async def forget(self, topic: str, before: Sequence[int]) -> None:
+        """Drop what a topic holds before these offsets, partition by partition, as retention does."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.config.kafka.bootstrap_servers)
+        await admin.start()
+        try:
+            await admin.delete_records(
+                {TopicPartition(topic, n): RecordsToDelete(before_offset=offset) for n, offset in enumerate(before)}
+            )
+        finally:
+            await admin.close()
 
     async def _behind(self, group: str, topic: str, partitions: int) -> int:
         """How far a group is behind the last record that it could read."""
