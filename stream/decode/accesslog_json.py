@@ -34,18 +34,8 @@ KEYS: Final = {
     "country": ("geoipcountrycode", "geoip2countrycode", "geoip2datacountrycode", "countrycode", "country"),
     "id": ("requestid", "xrequestid", "reqid", "uniqueid"),
 }
-_NOT_OURS: Final = {
-    "account",
-    "action",
-    "class_uid",
-    "eventSource",
-    "eventName",
-    "EVENT_TYPE",
-    "ecs",
-    "event",
-    "ecs.version",
-    "response_flags",
-}
+_FOREIGN: Final = {"class_uid", "eventSource", "response_flags", "EVENT_TYPE"}  # no web server's log has these
+_NOT_OURS: Final = _FOREIGN | {"account", "action", "eventName", "ecs", "event", "ecs.version"}
 
 _LOG_TIME: Final = re.compile(r"\[?(\d\d/[A-Za-z]{3}/\d{4}:\d\d:\d\d):(\d\d) ([+-]\d{4})\]?", re.ASCII)
 _SECONDS_MAX: Final = 100_000_000_000  # as seconds the year 5138, as milliseconds 1973
@@ -118,7 +108,10 @@ def matches(record: bytes) -> bool:
 
 def decode(record: bytes) -> list[AccessEvent]:
     """The one event; raises BadRecord."""
-    fields = _fields(load(record))
+    loaded = load(record)
+    if foreign := _FOREIGN & loaded.keys():
+        raise BadRecord("unknown_format", f"{', '.join(sorted(foreign))}: of another format")
+    fields = _fields(loaded)
     client = _first(fields, "client")
     account = _first(fields, "user") or client
     if not account:
