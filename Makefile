@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-kafka kafka stack sbom audit lock clean
+.PHONY: help setup demo test lint evaluate bench bench-kafka kafka stack sbom audit lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,10 @@ lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+evaluate: setup ## every theft and its benign twin, beside what one would write by hand (hours; EVALUATE= narrows it)
+	@mkdir -p out
+	@TRIPLINE_TICK_S=$${TRIPLINE_TICK_S:-120} $(BIN)/tripline evaluate $(or $(EVALUATE),--pace 0.25 --pace 0.5 --pace 2 --pace 4) --json out/evaluation.json --report out/evaluation.html
 
 bench: setup ## speed and memory, beside the pipeline a tutorial would write
 	@$(BIN)/python -m tests.bench

@@ -50,8 +50,12 @@ examples:
 """
 EVALUATE_EPILOG: Final = """\
 examples:
+  tripline evaluate --json out/evaluation.json --report out/evaluation.html
+                                                   every theft and its benign twin, three seeds each (an hour)
+  tripline evaluate --company bank --seeds 1 --scale 0.2
+  tripline evaluate --company saas --seeds 1 --pace 0.25 --pace 4
+                                                   ... and the first seed at other paces
   tripline evaluate --world retailer/ --world hospital/ --jobs 2
-  tripline evaluate --world retailer/ --json - > evaluation.json
 
 A world is a folder with events.jsonl (native format, in the order of time) and truth.jsonl, one attack a line:
   {"id": "a1", "name": "stolen key", "start": "2025-06-10T02:00:00Z", "end": "2025-06-12T04:00:00Z",
@@ -192,17 +196,32 @@ def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser(
-        "evaluate", help="worlds with known attacks: what is found, when, at what price",
-        description="Runs worlds whose attacks are known: what was found, when, and how many alerts were false.",
+        "evaluate", help="many thefts, or a world of yours: what is found, when, at what price",
+        description="Lays thefts and their benign twins over other kinds of company, or runs worlds whose attacks are "
+        "known: what was found, when, how much was out by then, and how many alerts were false.",
         epilog=EVALUATE_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     evaluate.add_argument(
-        "--world", type=Path, action="append", required=True, metavar="PATH",
-        help="folder with events.jsonl and truth.jsonl; may be given several times",
+        "--world", type=Path, action="append", metavar="PATH",
+        help="instead of the suite: folder with events.jsonl and truth.jsonl; may be given several times",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--company", action="append", metavar="NAME", help="of the suite; may be given several times (default: all)"
+    )
+    evaluate.add_argument("--seeds", type=int, default=3, metavar="N", help="how many (default: 3)")
+    evaluate.add_argument("--seed", type=int, default=1, metavar="N", help="the first of them (default: 1)")
+    evaluate.add_argument(
+        "--scale", type=float, default=0.35, metavar="X", help="size of the companies (default: 0.35)"
+    )
+    evaluate.add_argument("--days", type=int, default=30, metavar="N", help="length of each log (default: 30)")
+    evaluate.add_argument(
+        "--pace", type=float, action="append", metavar="X",
+        help="also at this multiple of the thefts' pace, on the first seed; may be given several times",
     )  # fmt: skip
     evaluate.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="worlds at a time")
     evaluate.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see deploy/tripline.toml")
     evaluate.add_argument("--json", metavar="PATH", help="write all of it as JSON; - for stdout instead of the table")
+    evaluate.add_argument("--report", type=Path, metavar="FILE.html", help="write one page to look at (of the suite)")
     evaluate.set_defaults(command="evaluate")
 
 

@@ -21,8 +21,6 @@ from stream.config import Config
 from stream.console import Console, rate_line
 from stream.decode import formats
 from stream.errors import TriplineError, UsageError
-from stream.evaluate import command as evaluation
-from stream.evaluate import table
 from stream.incidents import Incident, generate, list_incidents, load_incident, truth, write_jsonl
 from stream.logs.command import check_sample
 from stream.pipeline import Pipeline
@@ -145,23 +143,10 @@ def replay(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
 
-    if arguments.jobs < 1:
-        raise UsageError(f"--jobs {arguments.jobs}: must be at least 1")
-    config = _config(arguments.config)
-    console, progress = Console(sys.stdout), Console(sys.stderr)
-    worlds = arguments.world
+    from stream.evaluate import command  # noqa: PLC0415 - what compares with nothing starts without the peers
 
-    def done(count: int) -> None:
-        progress.progress(count / len(worlds), f"{count} of {len(worlds)} worlds")
-
-    outcomes = evaluation.foreign(worlds, config, arguments.jobs, done)
-    progress.done()
-    if arguments.json != "-":
-        table.show(outcomes, console)
-    if arguments.json:
-        with LineSink(arguments.json, "evaluation") as sink:
-            sink.write(table.as_json(outcomes))
-    return 0
+    _writable(arguments.report)
+    return command.evaluate(arguments, _config(arguments.config))
 
 
 def check(arguments: argparse.Namespace) -> int:

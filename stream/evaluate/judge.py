@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -50,6 +51,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     id: str
     name: str
+    start_ms: int
     found: bool
     minutes: float | None
     records_out: int
@@ -70,6 +72,7 @@ class Outcome(msgspec.Struct, frozen=True):
     watched_days: float
     attacks: tuple[Verdict, ...]
     false: tuple[Told, ...]
+    right: dict[str, int] = {}  # alerts about an attack, by severity
 
     @property
     def found(self) -> int:
@@ -107,10 +110,11 @@ def judged(
     about = {attack.id: [each for each in opened if each.about(attack)] for attack in attacks}
     right = {id(each) for found in about.values() for each in found}
     days = (span_ms[1] - span_ms[0]) / DAY_MS
+    severities = Counter(each.alert.severity for each in opened if id(each) in right)
     return Outcome(
         world=world, events=events, rejected=rejected, days=days, watched_days=max(days - warmup_h / 24, 0.0),
         attacks=tuple(_verdict(attack, about[attack.id], ledgers[attack.id]) for attack in attacks),
-        false=tuple(_told(each) for each in opened if id(each) not in right),
+        false=tuple(_told(each) for each in opened if id(each) not in right), right=dict(sorted(severities.items())),
     )  # fmt: skip
 
 
@@ -118,7 +122,7 @@ def _verdict(attack: Attack, found: Sequence[Opened], ledger: Ledger) -> Verdict
     at_ms = found[0].at_ms if found else None
     out, records = ledger.until(at_ms), ledger.until(None)
     return Verdict(
-        id=attack.id, name=attack.name, found=bool(found),
+        id=attack.id, name=attack.name, start_ms=attack.start_ms, found=bool(found),
         minutes=None if at_ms is None else (at_ms - attack.start_ms) / 60_000,
         records_out=out, records=records, share_out=out / records if records else 0.0, opened=len(found),
         first=_told(found[0]) if found else None,

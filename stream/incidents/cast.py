@@ -36,7 +36,7 @@ def chosen(
     wanted = max(theft.actors, round(theft.actors_share * len(account)))
     if theft.pick == "dormant":
         order = np.argsort(-idle, kind="stable")
-        found = order[free[order] & ((idle[order] > _DORMANT_MS) | (idle[order] == idle.max()))]
+        found = order[free[order] & ((idle[order] > _DORMANT_MS) | (idle[order] == idle[free].max(initial=0)))]
     else:
         if theft.own_pace or theft.hours == "own":  # who steals at work is there on the first day
             there = free & np.array([name in present for name in account.tolist()])

@@ -297,7 +297,7 @@ class Intruder:
             if len(self._seen) > _NAMED_MAX:
                 return
             for value in np.unique(rows[field].astype(str)).tolist():
-                if value and value not in ("anonymous", "/login"):
+                if value and value != "/login":
                     self._seen.add(EntityRef(kind, f"AS{value}" if kind == "network" else value))
         if theft.targets == "honey":
             self._seen.add(EntityRef("subject", self.honey))
