@@ -122,6 +122,14 @@ def _parser() -> argparse.ArgumentParser:
     topics = commands.add_parser("topics", help="Kafka: create the topics that Tripline writes, where they are missing")
     topics.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see [kafka] in deploy/tripline.toml")
     topics.set_defaults(command="topics")
+    reveal = commands.add_parser(
+        "reveal", help="resolve the tokens that stand for identities in alerts",
+        description="Resolves tokens in arguments, or in lines from stdin; what no key resolves is left as it is.",
+    )  # fmt: skip
+    reveal.add_argument("tokens", nargs="*", metavar="TOKEN", help="tokens, or texts with some (default: stdin)")
+    reveal.add_argument("--keys", type=Path, metavar="FILE", help="the keys (default: identity_keys_file)")
+    reveal.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see deploy/tripline.toml")
+    reveal.set_defaults(command="reveal")
     check = commands.add_parser("check", help="a configuration: what is wrong with it, or what it means")
     check.add_argument("--config", type=Path, metavar="FILE", help="TOML file (default: the built-in settings)")
     check.add_argument("--sample", metavar="FILE", help="what becomes of a log: events, fields, detectors")

@@ -29,11 +29,13 @@ from stream.replay import Replay
 from stream.report import write_report
 from stream.run import INTERRUPTED, Options, Run
 from stream.sink import LineSink
+from stream.subscribers import check_subscriber, settings_by_kind
+from stream.veil import Keys
 
 
 def _config(path: Path | None) -> Config:
 
-    return configuration.load(path, os.environ, catalog.detector_ids(), list(formats()))
+    return configuration.load(path, os.environ, catalog.detector_ids(), list(formats()), settings_by_kind)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         metrics_port=arguments.metrics_port, feedback=arguments.feedback, muted=arguments.muted,
     )  # fmt: skip
     _writable(arguments.report)
+    if arguments.report and config.identity_keys_file:
+        raise UsageError("--report would show who is hidden in alerts (identity_keys_file): leave one of the two out")
     recorder = Recorder() if arguments.report else None
     shown = _shower(Console(sys.stdout) if readable else None, recorder)
     say = (lambda _message: None) if arguments.quiet else console.line
@@ -159,8 +163,11 @@ def check(arguments: argparse.Namespace) -> int:
     console.line(f"{arguments.config or 'the built-in settings'}: no mistake")
     console.line()
     console.table(summary.of_configuration(config, pipeline))
+    troubles = [trouble for settings in config.subscribers for trouble in check_subscriber(settings, config)]
+    for trouble in troubles:
+        console.line(f"  {trouble}")
     if not (config.kafka.topics or config.kafka.topics_pattern):
-        return 0
+        return 1 if troubles else 0
     from stream import kafka  # noqa: PLC0415 - what needs no broker starts without its client
 
     problems = asyncio.run(kafka.check(config))
@@ -171,7 +178,18 @@ def check(arguments: argparse.Namespace) -> int:
     console.line()
     for problem in problems or [f"{config.kafka.bootstrap_servers}: brokers and topics are as they should be"]:
         console.line(f"  {problem}")
-    return 1 if problems else 0
+    return 1 if problems or troubles else 0
+
+
+def reveal(arguments: argparse.Namespace) -> int:
+
+    path = arguments.keys or Path(_config(arguments.config).identity_keys_file or ".")
+    if not path.is_file():
+        raise UsageError("no keys: name their file with --keys, or in identity_keys_file of --config")
+    keys = Keys(path)
+    for line in arguments.tokens or sys.stdin:
+        print(keys.reveal(line.rstrip("\n")))  # noqa: T201 - the data that was asked for
+    return 0
 
 
 def topics(arguments: argparse.Namespace) -> int:

@@ -6,12 +6,11 @@ A variable's name is the field's in capitals; a field of a table follows two und
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
 import orjson
@@ -19,9 +18,13 @@ from msgspec import Meta
 
 from stream.errors import UsageError
 from stream.secret import secret
+from stream.settings import checked_subscribers, checked_table, nearest, wanted
 
 PREFIX: Final = "TRIPLINE_"
 FILE_BYTES_MAX: Final = 1 << 20
+Kind = Literal[
+    "account", "credential", "issuer", "source", "network", "client", "resource", "subject", "group"
+]  # fmt: skip
 Entities = Annotated[int, Meta(ge=1, le=200_000_000)]
 
 
@@ -135,25 +138,28 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runbook_url: Annotated[str, Meta(max_length=2_048)] = ""
     hash_key: Annotated[str, Meta(pattern="^[0-9a-fA-F]{32}$")] = "74726970776972652064656661756c74"
     hash_key_file: Text = ""
+    identity_keys_file: Text = ""
+    identity_kinds: tuple[Kind, ...] = ("account", "credential", "source", "subject")
     entities_max: EntitiesMax = EntitiesMax()
     detectors: dict[str, bool] = {}
     canary: Canary = Canary()
     kafka: Kafka = Kafka()
     registry: Registry = Registry()
     worker: Worker = Worker()
+    subscribers: tuple[Any, ...] = ()  # settings of `stream.subscribers`, each of its kind
 
 
-_SECRET: Final = ("hash_key",)
 # What may differ between two runs without what was learned being another.
 _OPERATIONAL: Final = (
     "canary", "snapshot_every_s", "runbook_url", "format", "record_bytes_max", "future_max_s", "kafka", "registry",
-    "worker", "hash_key_file",
+    "worker", "hash_key_file", "subscribers", "identity_keys_file", "identity_kinds",
 )  # fmt: skip
 
 
 def load(
-    path: Path | None, environ: Mapping[str, str], detectors: Sequence[str] = (), formats: Sequence[str] = ()
-) -> Config:
+    path: Path | None, environ: Mapping[str, str], detectors: Sequence[str] = (), formats: Sequence[str] = (),
+    subscribers: Callable[[], Mapping[str, type[Any]]] = dict,
+) -> Config:  # fmt: skip
     """The configuration of a file (or none) and of variables; UsageError that lists every mistake there is."""
     values = _read(path) if path else {}
     origin = str(path) if path else "configuration"
@@ -167,21 +173,25 @@ def load(
             else:
                 values[table] = _value(text)
     mistakes: list[str] = []
-    checked = _struct(Config, values, "", mistakes)
+    tables = values.pop("subscribers", [])
+    checked = checked_table(Config, values, "", mistakes)
+    checked["subscribers"] = checked_subscribers(tables, subscribers(), mistakes) if tables else ()
     known = sorted(detectors)
     for name, enabled in checked.get("detectors", {}).items():
         if known and name not in known:
             mistakes.append(
-                f"detectors.{name}: there is no such detector{_nearest(name, known)}; there are: {', '.join(known)}"
+                f"detectors.{name}: there is no such detector{nearest(name, known)}; there are: {', '.join(known)}"
             )
         del enabled
-    wanted = checked.get("format", "auto")
-    if formats and wanted not in ("auto", *formats) and not wanted.startswith("mapping:"):
+    named = checked.get("format", "auto")
+    if formats and named not in ("auto", *formats) and not named.startswith("mapping:"):
         mistakes.append(
-            f"format = {wanted!r}: no such format{_nearest(wanted, formats)}; use auto, mapping:FILE or one of: "
+            f"format = {named!r}: no such format{nearest(named, formats)}; use auto, mapping:FILE or one of: "
             + ", ".join(formats)
         )
     mistakes += _exposed(checked, path)
+    if checked.get("identity_keys_file") and checked.get("hash_key", Config().hash_key) == Config().hash_key:
+        mistakes.append("identity_keys_file: needs a hash_key of your own, or ids of alerts tell who can guess names")
     if mistakes:
         count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
         raise UsageError(f"{origin}: {count}\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
@@ -198,7 +208,7 @@ def _exposed(checked: dict[str, Any], path: Path | None) -> list[str]:
         try:
             checked["hash_key"] = msgspec.convert(secret(Path(name)), hint)
         except msgspec.ValidationError:
-            return [f"hash_key_file = {name!r}: what is in it must be {_wanted(hint)}"]
+            return [f"hash_key_file = {name!r}: what is in it must be {wanted(hint)}"]
         except UsageError as why:
             return [f"hash_key_file: {why}"]
     elif path and given and given != Config().hash_key and path.stat().st_mode & 0o004:
@@ -236,49 +246,3 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _struct(kind: type[Any], values: Mapping[str, Any], prefix: str, mistakes: list[str]) -> dict[str, Any]:
-    hints = get_type_hints(kind, include_extras=True)
-    out: dict[str, Any] = {}
-    for name, value in values.items():
-        full = prefix + name
-        if name not in hints:
-            mistakes.append(f"{full}: no such setting{_nearest(name, list(hints))}; remove it or correct its name")
-        elif isinstance(hints[name], type) and issubclass(hints[name], msgspec.Struct):
-            if isinstance(value, dict):
-                out[name] = _struct(hints[name], value, f"{full}.", mistakes)
-            else:
-                mistakes.append(f"{full} = {value!r}: is a table; write [{full}] and its settings below")
-        else:
-            try:
-                out[name] = msgspec.convert(value, hints[name])
-            except msgspec.ValidationError:
-                shown = "(hidden)" if name in _SECRET else repr(value)
-                mistakes.append(f"{full} = {shown}: must be {_wanted(hints[name])}")
-    return out
-
-
-def _wanted(hint: Any) -> str:
-    if get_origin(hint) is dict:
-        return "a table of true or false, such as volume = true"
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(get_args(hint))
-    if hint is bool:
-        return "true or false"
-    plain, meta = (*get_args(hint), Meta())[:2] if get_origin(hint) is Annotated else (hint, Meta())
-    if get_origin(plain) is tuple:
-        return f"a list; each {_wanted(get_args(plain)[0])}"
-    if meta.pattern is not None:
-        if meta.pattern.endswith("{32}$"):
-            return "32 hexadecimal digits, such as `openssl rand -hex 16` prints"
-        return "a name of letters, digits, dots, dashes and underscores"
-    if plain is str:
-        return "a text" + (f" of at most {meta.max_length} characters" if meta.max_length else "")
-    word = "a whole number" if plain is int else "a number"
-    return f"{word} from {meta.ge:,} to {meta.le:,}"
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f" (did you mean {close[0]}?)" if close else ""

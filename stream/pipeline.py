@@ -32,6 +32,7 @@ from stream.keys import I64, U64, RecentIds, hash_column, hash_key
 from stream.signals import Signal
 from stream.state import Table, touch
 from stream.trace import TRACED, Trace
+from stream.veil import veil_of
 
 READS: Final = np.array([a in ("read", "list", "export", "share") for a in ACTIONS])
 SUCCESS: Final = OUTCOMES.index("success")
@@ -62,6 +63,7 @@ class Pipeline:
         self.resumed = False  # its counts began before this process
         self.near: dict[str, float] = {}  # entities with evidence, by how far below the threshold at most
         self._emit_alert = emit
+        self._veil = veil_of(config)
         self._on_signal = on_signal
         self._on_tick = on_tick
         self._key = hash_key(config.hash_key)
@@ -80,7 +82,8 @@ class Pipeline:
         self._by_id = {d.id: d for d in self.detectors}
         self.fusion = Fusion()
         self.trace = Trace()
-        scope = fingerprint(config) if partition is None else f"{fingerprint(config)}/{partition}"
+        scope = config.hash_key + fingerprint(config)  # a secret is in it: nobody guesses names by the ids of alerts
+        scope += "" if partition is None else f"/{partition}"
         self.correlator = Correlator(
             self.detectors, self.tables, self.trace, scope, partition or 0, config.alerts_per_day_max, config.warmup_h,
             config.close_after_s, config.update_after_s,
@@ -162,7 +165,7 @@ class Pipeline:
 
     def _emit(self, signal: Signal) -> None:
         self._on_signal(signal)
-        self._emit_alert(alert_of(signal, self._by_id, self.config.runbook_url))
+        self._emit_alert(alert_of(self._veil(signal), self._by_id, self.config.runbook_url))
 
     def _gather(self, detector: Detector, findings: Array) -> None:
         """Calibrate findings and hold them as evidence on their entities."""

@@ -31,12 +31,14 @@ from detectors.base import Detector
 from stream import kafka, metrics, signals
 from stream.alerts import Alert, alert_of, encode
 from stream.config import Config
+from stream.delivery.topic import Deliveries
 from stream.durations import DELAY_S, Durations
 from stream.ingest import letter
 from stream.merge import Group, Merger
 from stream.metrics.respond import Monitor, respond_registry
 from stream.security import connection
 from stream.signals import Signal
+from stream.veil import veil_of
 
 log = logging.getLogger("tripline")
 
@@ -56,11 +58,13 @@ class Respond:
         self.signals = 0
         self.stopping = asyncio.Event()
         self.merger = Merger(config)
+        self.deliveries = Deliveries(config)
         self.app = _app(config)
         self.app.on_partitions_revoked.connect(self._revoked)
         self._restored = False
         self._on_alert = on_alert
-        self._detectors: dict[str, Detector] = {d: _words(config, d) for d in catalog.detector_ids()}
+        self._veil = veil_of(config)
+        self._detectors: dict[str, Detector] = {d: words(config, d) for d in catalog.detector_ids()}
         raw = {"key_serializer": "raw", "value_serializer": "raw", "key_type": bytes, "value_type": bytes}
         self._out = self.app.topic(config.kafka.alerts, **raw)
         self._dead = self.app.topic(config.kafka.dead_letters, **raw)
@@ -75,12 +79,18 @@ class Respond:
         async with kafka.admin(self.config.kafka):
             pass  # Faust would try for ever, and say little
         stop = self._served()
+        waits: list[asyncio.Task[Any]] = [asyncio.create_task(self.stopping.wait())]
         try:
+            await self.deliveries.start()
             await self.app.start()
-            await self.stopping.wait()
+            waits.append(asyncio.create_task(self.deliveries.failed()))
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for wait in waits:
+                wait.cancel()
             await self.app.stop()
             stop()
+            await self.deliveries.stop()
 
     async def _agent(self, stream: Any) -> AsyncIterator[None]:
         async for event in stream.events():  # none comes before the table has been read back
@@ -121,7 +131,7 @@ class Respond:
         await self._table.send_changelog(0, BUDGET_KEY.encode(), spent)
 
     async def _tell(self, told: Signal) -> None:
-        alert = alert_of(told, self._detectors, self.config.runbook_url)
+        alert = alert_of(self._veil(told), self._detectors, self.config.runbook_url)
         await (await self._out.send(key=alert.id.encode(), value=encode(alert).rstrip()))
         self.alerts[alert.status, alert.severity] += 1
         if alert.status == "open":
@@ -144,7 +154,7 @@ class Respond:
         return "" if self.app.started else "starting"
 
 
-def _words(config: Config, detector_id: str) -> Detector:
+def words(config: Config, detector_id: str) -> Detector:
     """A detector for its words and techniques; it scores nothing here."""
     made: Detector = catalog.make(
         detector_id, offset_bits=0.0, join_grace_s=config.join_grace_s, session_lifetime_h=config.session_lifetime_h
@@ -161,6 +171,7 @@ def _app(config: Config) -> Any:
         topic_allow_declare=True, consumer_auto_offset_reset="earliest", stream_wait_empty=False,
         broker_session_timeout=settings.session_timeout_s, broker_heartbeat_interval=settings.session_timeout_s / 5,
         broker_commit_every=100, broker_commit_interval=1.0, producer_acks=-1, loghandlers=[], Monitor=Monitor,
+        consumer_group_instance_id=f"{settings.instance_id}-respond" if settings.instance_id else None,
     )  # fmt: skip
 
 

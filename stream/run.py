@@ -34,6 +34,7 @@ from stream.checkpoint import Snapshot, StateDirectory
 from stream.config import Config, fingerprint
 from stream.deadletters import RAW_BYTES_MAX, DeadLetter, DeadLetters, letters
 from stream.decode import decode_packed
+from stream.delivery.embedded import Deliveries
 from stream.desk import Desk
 from stream.desk import Saved as SavedDesk
 from stream.encode import alert_format
@@ -55,6 +56,7 @@ class Outputs(msgspec.Struct, frozen=True):
     alert_counts: dict[str, int]
     muted: str = ""
     muted_bytes: int = 0
+    outbox_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -134,12 +136,13 @@ class Run:
         self.pipeline.correlator.rank = self.desk.ranking.bits
         self._on_tick = on_tick
         self._encode = alert_format(options.alert_format).encode
+        self.deliveries = Deliveries(config, say)
         self._on_alert = on_alert
         self._say = say
         self._sink: LineSink | None = None
         self._muted: LineSink | None = None
         self._saved_at = time.monotonic()
-        self._metrics = metrics.registry_of(self.pipeline, self.counts)
+        self._metrics = metrics.registry_of(self.pipeline, self.counts, self.deliveries)
 
     def go(self, on_progress: Callable[[], None] = lambda: None) -> bool:
         """Read everything; True at the end of the input, False where it was stopped. Raises TriplineError."""
@@ -161,6 +164,7 @@ class Run:
             self._sink = stack.enter_context(LineSink(options.alerts, "alerts", alerts_at))
             if options.muted is not None:
                 self._muted = stack.enter_context(LineSink(options.muted, "muted alerts", muted_at))
+            stack.enter_context(self.deliveries.started(options.state, outputs.outbox_bytes if outputs else None))
             dead = stack.enter_context(DeadLetters(options.dead_letters, dead_at))
             dead.counts.update(self.counts.dead_letters)
             self.counts.dead_letters = dead.counts
@@ -184,6 +188,7 @@ class Run:
                 self.pipeline.finish()
                 self._sink.flush()
                 self._write_metrics()
+            self.deliveries.patient = ended
             return ended
 
     def _chunks(self, source: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -238,6 +243,7 @@ class Run:
         if self._sink is not None:
             self._sink.write(self._encode(alert) + b"\n")
             self._sink.flush()  # few, and somebody waits for them
+            self.deliveries.put(alert)
         self._on_alert(alert)
 
     def _due(self) -> bool:
@@ -260,6 +266,7 @@ class Run:
             dead_letter_counts=dict(dead.counts),
             alert_counts={" ".join(key): count for key, count in self.counts.alerts.items()},
             muted=self.options.muted or "", muted_bytes=self._muted.position() if self._muted is not None else 0,
+            outbox_bytes=self.deliveries.sync(),
         )  # fmt: skip
         meta, arrays = self.pipeline.save()
         names = {

@@ -20,6 +20,7 @@ import pytest
 from stream.alerts import Alert
 from stream.cli import main
 from stream.incidents import generate, load_incident, write_jsonl
+from stream.veil import Keys
 
 TRIPLINE = str(Path(sys.executable).with_name("tripline"))
 SMALL = ["--accounts", "300", "--days", "3", "--seed", "1"]
@@ -301,3 +302,14 @@ def test_progress_is_plain_where_there_is_no_terminal(monkeypatch: pytest.Monkey
     console.progress(0.5, "half")
     console.done()
     assert written.getvalue() == " 50%  half\n"
+
+
+def test_tokens_are_revealed_to_who_has_the_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "keys"
+    path.write_text("k1 " + "ab" * 64)
+    path.chmod(0o600)
+    token = Keys(path).token('ann "x"')
+    assert main(["reveal", "--keys", str(path), token, f'{{"entity": "{token}"}}', "nobody"]) == 0
+    assert capsys.readouterr().out == 'ann "x"\n{"entity":"ann \\"x\\""}\nnobody\n'
+    assert main(["reveal", token]) == 2
+    assert "identity_keys_file" in capsys.readouterr().err

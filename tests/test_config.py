@@ -15,6 +15,7 @@ from detectors import catalog
 from stream.config import Canary, Config, EntitiesMax, Kafka, Registry, Worker, fingerprint, load
 from stream.decode import formats
 from stream.errors import UsageError
+from stream.subscribers import check_subscriber, settings_by_kind
 
 SHIPPED = Path(__file__).parent.parent / "deploy" / "tripline.toml"
 
@@ -41,7 +42,7 @@ def test_the_file_that_is_shipped_is_the_defaults_and_names_every_setting() -> N
     text = SHIPPED.read_text()
     tables = (Config, Canary, EntitiesMax, Kafka, Registry, Worker)
     for name in (field for table in tables for field in table.__struct_fields__):
-        assert re.search(rf"^(\[{name}\]|{name} = )", text, re.MULTILINE), name
+        assert re.search(rf"^(\[{name}\]|{name} = |# \[\[{name}\]\])", text, re.MULTILINE), name
 
 
 def test_nothing_given_is_the_defaults() -> None:
@@ -131,3 +132,54 @@ def test_whatever_a_variable_holds_it_is_taken_or_explained(name: str, value: ob
         load(None, {f"TRIPLINE_{name.upper()}": str(value)}, catalog.detector_ids(), list(formats()))
     except UsageError as error:
         assert name in str(error)
+
+
+def test_every_kind_of_subscriber_that_is_shipped_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The examples, without the marks before them, are a configuration."""
+    text = re.sub(r"^# ?(\[\[subscribers\]\]|[a-z_]+ = )", r"\1", SHIPPED.read_text(), flags=re.MULTILINE)
+    path = tmp_path / "tripline.toml"
+    path.write_text(text)
+    config = load(path, {}, catalog.detector_ids(), list(formats()), settings_by_kind)
+    assert {subscriber.kind for subscriber in config.subscribers} == set(settings_by_kind())
+    assert fingerprint(config) == fingerprint(Config())
+    monkeypatch.setenv("SLACK_URL", "https://chat.example/services/x")
+    said = [line for subscriber in config.subscribers for line in check_subscriber(subscriber, config)]
+    assert len(said) == 4, said  # the secrets that this machine does not have
+    assert all("the secret cannot be read" in line for line in said)
+
+
+def test_mistakes_about_subscribers_are_told_at_once_and_no_secret_is(tmp_path: Path) -> None:
+    path = tmp_path / "tripline.toml"
+    path.write_text("""
+[[subscribers]]
+name = "soc"
+kind = "webhok"
+[[subscribers]]
+name = "soc"
+kind = "webhook"
+secret_from = "hunter2"
+severity_min = "hih"
+[[subscribers]]
+name = "x"
+kind = "file"
+path = "/tmp/x"
+[[subscribers]]
+name = "x"
+kind = "file"
+path = "/tmp/y"
+""")
+    with pytest.raises(UsageError) as error:
+        load(path, {}, subscribers=settings_by_kind)
+    said = str(error.value)
+    for part in (
+        "did you mean webhook?", "subscribers[soc].secret_from = (hidden)", "env:NAME", "one of low, medium, high",
+        "subscribers[soc].url: missing", "two have the name x",
+    ):  # fmt: skip
+        assert part in said
+    assert "hunter2" not in said
+
+
+def test_identities_are_not_hidden_under_a_key_that_everybody_knows(tmp_path: Path) -> None:
+    assert "hash_key of your own" in mistakes('identity_keys_file = "keys"', tmp_path)[1]
+    environ = {"TRIPLINE_IDENTITY_KEYS_FILE": "keys", "TRIPLINE_HASH_KEY": "7f" * 16}
+    assert load(None, environ).identity_keys_file == "keys"

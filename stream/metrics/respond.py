@@ -12,6 +12,7 @@ from prometheus_client.core import Metric
 
 from stream.budget import REASONS
 from stream.durations import BATCH_S, Durations
+from stream.metrics.delivery import DeliveryCollector
 from stream.metrics.families import counter, counters, gauge, gauges, histograms
 from stream.metrics.process import process_registry
 from stream.metrics.run import AlertsCollector
@@ -119,4 +120,5 @@ def respond_registry(respond: Respond) -> CollectorRegistry:
     registry = process_registry(respond.config)
     registry.register(RespondCollector(respond))
     registry.register(AlertsCollector(respond))
+    registry.register(DeliveryCollector(respond.deliveries))
     return registry

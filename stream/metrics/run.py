@@ -11,6 +11,7 @@ from prometheus_client.core import Metric
 
 from detectors import catalog
 from stream.alerts import SEVERITIES
+from stream.metrics.delivery import Delivers, DeliveryCollector
 from stream.metrics.families import counters
 from stream.metrics.pipeline import Counts, PipelineCollector
 from stream.metrics.process import process_registry
@@ -56,9 +57,11 @@ class AlertsCollector:
         )  # fmt: skip
 
 
-def registry_of(pipeline: Pipeline, counts: RunCounts) -> CollectorRegistry:
+def registry_of(pipeline: Pipeline, counts: RunCounts, deliveries: Delivers | None = None) -> CollectorRegistry:
     """A registry with this run's metrics and nothing else."""
     registry = process_registry(pipeline.config)
     registry.register(PipelineCollector(lambda: [pipeline], counts))
     registry.register(AlertsCollector(counts))
+    if deliveries is not None:
+        registry.register(DeliveryCollector(deliveries))
     return registry

@@ -30,7 +30,7 @@ from tests.streams import DAY_MS, START_MS, block, event
 
 LABELS = {
     "reason", "stage", "kind", "detector", "severity", "status", "group", "feed", "partition", "topic", "of", "le",
-    "below_bits", "version", "configuration",
+    "below_bits", "version", "configuration", "subscriber", "result",
 }  # fmt: skip
 
 

@@ -261,9 +261,10 @@ class Deployment:
 
 def _toml(values: dict[str, Any]) -> str:
     plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    subscribers = plain.pop("subscribers")
     lines = [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in plain.items()]
-    for name, table in values.items():
-        if isinstance(table, dict):
-            lines.append(f"[{name}]")
-            lines += [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in table.items()]
+    tables = [(f"[{name}]", table) for name, table in values.items() if isinstance(table, dict)]
+    for head, table in [*tables, *(("[[subscribers]]", table) for table in subscribers)]:
+        lines.append(head)
+        lines += [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in table.items()]
     return "\n".join(lines) + "\n"

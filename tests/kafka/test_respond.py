@@ -19,6 +19,7 @@ from stream import signals
 from stream.config import Config
 from stream.merge import Merger
 from stream.signals import Signal
+from stream.subscribers import kinds
 from tests.kafka.cluster import Cluster
 from tests.kafka.deployment import READY_S, Deployment
 from tests.streams import HOUR_MS, START_MS
@@ -26,6 +27,8 @@ from tests.test_merge import signal
 
 CONFIG = Config(alerts_per_day_max=50.0)
 SEED = int(os.environ.get("TEST_SEED", random.SystemRandom().randrange(10**6)))
+
+KILLS = int(os.environ.get("TEST_KILLS", "5"))  # each is a start of the process: 20 take minutes
 
 Told = tuple[str, int]
 
@@ -94,21 +97,43 @@ def wait_until_told(deployment: Deployment, count: int) -> list[dict[str, Any]]:
             return found
 
 
+def subscribe(deployment: Deployment) -> Path:
+    """A subscriber that writes a file; the file."""
+    path = deployment.folder / "delivered.jsonl"
+    to_file = kinds()["file"].settings(name="f", kind="file", path=str(path))
+    deployment.config = msgspec.structs.replace(deployment.config, subscribers=(to_file,))
+    return path
+
+
+def wait_until_delivered(deployment: Deployment, path: Path, expected: set[Told]) -> None:
+    """Wait until a subscriber has had all of these; nothing else may come to it."""
+    deadline = time.monotonic() + READY_S
+    seen: set[Told] = set()
+    while seen != expected:
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        seen = {(a["id"], a["revision"]) for a in map(orjson.loads, lines)}
+        assert seen <= expected
+        assert time.monotonic() < deadline, f"{len(seen)} of {len(expected)}, seed {SEED}; {deployment.log()[-4000:]}"
+
+
 def test_killed_at_random_points_it_repeats_but_never_loses_or_invents(deploy: Callable[[], Deployment]) -> None:
+    """As somebody sees it who reads the topic, and as a subscriber does who is told."""
     rng = random.Random(SEED)
     deployment = deploy()
-    given = history(40)
+    delivered = subscribe(deployment)
+    given = history(60)
     expected = due(given)
-    assert len(expected) > 100
+    assert len(expected) > 150
     send(deployment, [signals.encode(s) for s in given])
-    for share in sorted(rng.uniform(0.05, 0.9) for _ in range(3)):
-        process = deployment.start("respond")
+    for share in sorted(rng.uniform(0.0, 0.95) for _ in range(KILLS)):
+        process = deployment.start("respond", instance_id="r")  # so that it need not wait until the dead one is missed
         wait_until_told(deployment, int(share * len(expected)))
         process.kill()
         process.wait()
-    deployment.start("respond")
+    deployment.start("respond", instance_id="r")
     found = wait_until_told(deployment, len(expected))
     assert {(a["id"], a["revision"]) for a in found} == expected, f"seed {SEED}"
+    wait_until_delivered(deployment, delivered, expected)
     by_name: dict[Told, dict[str, Any]] = {}
     for alert in found:
         alert.pop("emitted_at")

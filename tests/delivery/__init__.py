@@ -1,0 +1,1 @@
+"""Delivery: alerts arrive, whatever the other side does."""
