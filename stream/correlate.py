@@ -235,7 +235,7 @@ class Correlator:
         """Whether an incident may be opened; if not, it is counted why."""
         if len(self.open) < INCIDENTS_MAX:
             return self.budget.afford(entity, score, self.rank([(e.detector, e.kind, e.window_s) for e in evidence]))
-        self.budget.hold_back(entity, "incidents_max")
+        self.budget.hold_back(entity, "incidents_max", score)
         return False
 
     def _worth_telling(self, incident: Incident, now_ms: int) -> bool:

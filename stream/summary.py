@@ -7,11 +7,13 @@ from typing import Final
 
 from detectors.base import DAY_MS, number, size
 from stream.alerts import chance, rfc3339
+from stream.budget import Held
 from stream.config import Config
 from stream.console import Console, clean
 from stream.pipeline import Pipeline
 from stream.replay import Score
 
+HELD_SHOWN: Final = 5
 Rows = list[tuple[str, str]]
 KINDS: Final = ("account", "credential", "issuer", "source", "network", "client", "resource")
 
@@ -26,6 +28,8 @@ def of_run(pipeline: Pipeline, dead: Mapping[str, int], dead_path: str | None, w
     held = pipeline.correlator.budget.held_back
     if beyond := held.get("budget", 0) + held.get("incidents_max", 0):
         rows.append(("held back", f"{beyond:,} findings beyond the day's budget (alerts_per_day_max)"))
+        if not pipeline.config.identity_keys_file:
+            rows += [("", f"{h.score:.1f} bits  {h.kind} {clean(h.value, 60)}") for h in _strongest(pipeline)]
     if held.get("ranked"):
         rows.append(("ranked low", f"{held['ranked']:,} findings of a kind that verdicts call false (--feedback)"))
     if held.get("muted"):
@@ -37,6 +41,11 @@ def of_run(pipeline: Pipeline, dead: Mapping[str, int], dead_path: str | None, w
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dead.items(), key=lambda item: -item[1]))
     rows.append(("dead letters", f"{lost:,}: {reasons}{where}" if lost else "none"))
     return rows
+
+
+def _strongest(pipeline: Pipeline) -> list[Held]:
+    """What was held back on the last day that anything was, strongest first."""
+    return pipeline.correlator.budget.spent.strongest[:HELD_SHOWN]
 
 
 def of_replay(score: Score, console: Console, pipeline: Pipeline, *, attack: bool) -> Rows:
