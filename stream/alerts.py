@@ -14,6 +14,7 @@ from detectors.fusion import Evidence
 from stream.signals import Place, Signal, distinct
 
 SCHEMA: Final = "tripline.alert/1"
+RUNBOOK: Final = "deploy/RUNBOOK-alerts.md"  # where `runbook_url` names no other page
 SEVERITIES: Final = (("critical", 20.0), ("high", 10.0), ("medium", 4.0))  # score_bits from which
 
 
@@ -131,9 +132,18 @@ def sentence(evidence: Evidence, detector: Detector) -> str:
     )  # fmt: skip
 
 
-def title_of(evidence: Sequence[tuple[Evidence, Detector]], kind: str, value: str) -> str:
-    """A title by the detector that says most, then by the strongest evidence."""
-    _, detector = min(evidence, key=lambda each: (-each[1].weight, -each[0].score))
+def leading(evidence: Sequence[tuple[Evidence, Detector]]) -> Detector:
+    """The detector that says most, then the one with the strongest evidence."""
+    return min(evidence, key=lambda each: (-each[1].weight, -each[0].score))[1]
+
+
+def runbook_of(page: str, detector: Detector) -> str:
+    """Where an analyst finds what to do: the detector's section of the page (of RUNBOOK where none is given)."""
+    return page if "#" in page else f"{page or RUNBOOK}#{detector.id}"
+
+
+def title_of(detector: Detector, kind: str, value: str) -> str:
+    """A title in the detector's words."""
     return detector.title.format(kind=kind, value=value if kind != "fleet" else "all traffic")
 
 
@@ -144,6 +154,7 @@ def alert_of(signal: Signal, detectors: Mapping[str, Detector], runbook: str) ->
     used = tuple(dict.fromkeys(e.detector for e in members))
     subjects, sources = distinct(signal.subjects), distinct(signal.sources)
     found = "; ".join(sentence(e, detectors[e.detector]) for e in about[:3])
+    first = leading([(e, detectors[e.detector]) for e in about])
     about_whom = "all traffic" if signal.kind == "fleet" else f"{signal.kind} {signal.value}"
     summary = (
         f"{about_whom}: {found}. So far at least {_counted(signal.records, 'record')} of "
@@ -154,13 +165,13 @@ def alert_of(signal: Signal, detectors: Mapping[str, Detector], runbook: str) ->
         schema=SCHEMA, id=signal.id, revision=signal.revision, status=signal.status, time=rfc3339(signal.crossed),
         emitted_at=rfc3339(int(time.time() * 1000)), severity=severity_of(signal.score),
         score_bits=round(signal.score, 2),
-        title=title_of([(e, detectors[e.detector]) for e in about], signal.kind, signal.value), summary=summary,
+        title=title_of(first, signal.kind, signal.value), summary=summary,
         entity=EntityRef(signal.kind, signal.value), related=tuple(EntityRef(r.kind, r.value) for r in signal.related),
         detectors=used, techniques=tuple(dict.fromkeys(t for d in used for t in detectors[d].techniques)),
         evidence=tuple(evidence_item(e, detectors[e.detector]) for e in members),
         impact=Impact(records=int(signal.records), bytes=int(signal.bytes), subjects=subjects),
         window=Window(rfc3339(signal.start), rfc3339(signal.last)),
-        source=tuple(_source(place) for place in signal.places), runbook=runbook,
+        source=tuple(_source(place) for place in signal.places), runbook=runbook_of(runbook, first),
     )  # fmt: skip
 
 

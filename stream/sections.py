@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from detectors import techniques
 from detectors.base import Feature, number, size
 from stream.alerts import Alert, EntityRef, EvidenceItem
 from stream.case import Case, Thread
@@ -92,7 +93,7 @@ def reach(alert: Alert) -> str:
         ("read", f"{number(impact.records)} records ({size(impact.bytes)}) of {people(impact.subjects)}"),
         ("from, to", f"{window.start[:19].replace('T', ' ')}, {window.end[:19].replace('T', ' ')} UTC"),
         ("in the log", "; ".join(map(str, alert.source))),
-        ("techniques", ", ".join(alert.techniques)),
+        ("techniques", ", ".join(map(techniques.named, alert.techniques))),
         ("runbook", alert.runbook),
     )
     by_kind: dict[str, list[str]] = {}

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from detectors import techniques
 from detectors.base import Feature, number, size
 from stream.alerts import Alert, chance
 from stream.cells import cells, clean, fitted, padded, widths, wrapped
@@ -113,7 +114,7 @@ def show_one(alert: Alert, console: Console, width: int, features: Features, ver
         heading(console, "with")
         rows_of(console, list(_related(alert)), inner)
     heading(console, "what to do")
-    next_steps = [("techniques", ", ".join(alert.techniques)), ("runbook", alert.runbook)]
+    next_steps = [("techniques", ", ".join(map(techniques.named, alert.techniques))), ("runbook", alert.runbook)]
     next_steps += [("verdict", each) for each in verdicts]
     next_steps.append(("evidence", f"tripline explain {alert.id} --input LOGS"))
     next_steps.append(("who was read", f"tripline scope {alert.id} --input LOGS"))
