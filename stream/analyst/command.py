@@ -14,6 +14,7 @@ import msgspec
 
 from detectors import catalog
 from stream import config as configuration
+from stream import feedback
 from stream.alerts import Alert
 from stream.analyst import explain as explaining
 from stream.analyst import explain_views, listing, scope_views
@@ -44,11 +45,14 @@ def alerts(arguments: argparse.Namespace) -> int:
         _follow(arguments, config, wanted, unread)
         return 0
     told = told_alerts(arguments, config, messages)
+    entries = feedback.load(arguments.feedback) if arguments.feedback else []
+    verdicts = {entry.about.id: str(entry.verdict) for entry in entries if entry.about is not None and entry.verdict}
     text = arguments.format == "text" or (arguments.format is None and sys.stdout.isatty())
     if arguments.view == "show":
-        _show(told.one(arguments.id), text, arguments.format)
+        alert = told.one(arguments.id)
+        _show(alert, text, arguments.format, verdicts.get(alert.id, ""))
     elif arguments.view == "list" and text:
-        listing.show_table(told.those(wanted), Console(sys.stdout), _width(), {})
+        listing.show_table(told.those(wanted), Console(sys.stdout), _width(), verdicts)
     else:
         _export(told.those(wanted), arguments)
     return 0
@@ -165,9 +169,9 @@ def _follow(arguments: argparse.Namespace, config: Config, wanted: Wanted, unrea
                 sink.flush()
 
 
-def _show(alert: Alert, text: bool, form: str | None) -> None:
+def _show(alert: Alert, text: bool, form: str | None, verdict: str) -> None:
     if text:
-        listing.show_one(alert, Console(sys.stdout), _width(), features(Config()))
+        listing.show_one(alert, Console(sys.stdout), _width(), features(Config()), verdict)
         return
     with LineSink("-", "alert") as sink:
         sink.write(listing.csv_document([alert]) if form == "csv" else next(listing.json_lines([alert])))

@@ -80,7 +80,7 @@ def _sum(alerts: Sequence[Alert]) -> str:
     return f"{plural(len(alerts), 'alert')}: {', '.join(words)}; {still} still open"
 
 
-def show_one(alert: Alert, console: Console, width: int, features: Features, verdicts: Sequence[str] = ()) -> None:
+def show_one(alert: Alert, console: Console, width: int, features: Features, verdict: str = "") -> None:
     """Everything that an alert says, for a person."""
     inner = width - INDENT
     console.line(
@@ -115,7 +115,7 @@ def show_one(alert: Alert, console: Console, width: int, features: Features, ver
         rows_of(console, list(_related(alert)), inner)
     heading(console, "what to do")
     next_steps = [("techniques", ", ".join(map(techniques.named, alert.techniques))), ("runbook", alert.runbook)]
-    next_steps += [("verdict", each) for each in verdicts]
+    next_steps.append(("verdict", verdict))
     next_steps.append(("evidence", f"tripline explain {alert.id} --input LOGS"))
     next_steps.append(("who was read", f"tripline scope {alert.id} --input LOGS"))
     next_steps.append(("your verdict", f"tripline feedback {alert.id} true|false|expected --feedback FILE"))

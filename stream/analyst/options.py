@@ -138,6 +138,7 @@ def _add_alerts(commands: Commands[argparse.ArgumentParser]) -> None:
         "--status", action="append", choices=("open", "update", "closed"), help="as it stands now; may be repeated"
     )
     _add_span(alerts, "told")
+    alerts.add_argument("--feedback", type=Path, metavar="FILE", help="show the verdicts that are in this log, too")
     alerts.add_argument(
         "--format", choices=("text", "json", "csv"),
         help="default: text on a terminal, JSON lines elsewhere; for export: json (one document) or csv",

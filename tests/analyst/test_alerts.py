@@ -126,6 +126,19 @@ def test_show_gives_one_and_export_all_as_a_document_or_a_table(
     assert [(r["id"], r["severity"], r["records"]) for r in rows][1] == ("tl-bbb1", "critical", "5000")
 
 
+def test_verdicts_stand_beside_the_alerts(path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    log = str(tmp_path / "feedback")
+    named = ["--alerts", str(path), "--feedback", log]
+    assert main(["feedback", "tl-b", "true", *named]) == 0
+    assert main(["feedback", "tl-b", "expected", *named]) == 0
+    capfd.readouterr()
+    assert main(["alerts", "--format", "text", *named]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.endswith("expected") for line in lines[1:4]] == [False, True, False]
+    assert main(["alerts", "show", "tl-b", "--format", "text", *named]) == 0
+    assert "expected" in capfd.readouterr().out
+
+
 @given(st.text(max_size=30))
 def test_a_spreadsheet_runs_nothing_and_loses_nothing(name: str) -> None:
     (row,) = csv.DictReader(io.StringIO(csv_document([alert(name, title=name)]).decode(), newline=""))
