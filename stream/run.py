@@ -14,14 +14,12 @@ left is judged, because more input may follow.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import msgspec
@@ -41,6 +39,7 @@ from stream.encode import alert_format
 from stream.pipeline import Pipeline
 from stream.sink import LineSink
 from stream.source import Chunk, Position, inputs, open_source
+from stream.stop import Stop
 
 INTERRUPTED: Final = 130
 
@@ -85,39 +84,6 @@ class Counts:
     source_bytes: int = 0
     detected: Counter[tuple[str, str]] = field(default_factory=Counter)
     stage_s: dict[str, float] = field(default_factory=dict)
-
-
-class Stop:
-    """Ctrl-C and SIGTERM: stop between two chunks, at once while waiting for input, and hard at the second time."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._waiting = False
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Take the signals over, as long as this lasts."""
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Around what may block and leaves nothing half done."""
-        self._waiting = True
-        try:
-            yield
-        finally:
-            self._waiting = False
-
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self.asked or self._waiting:
-            self.asked = True
-            raise KeyboardInterrupt
-        self.asked = True
 
 
 class Run:
