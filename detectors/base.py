@@ -159,6 +159,7 @@ class Detector(Protocol):
     id: str
     title: str  # of an alert that it alone would raise: format string of {kind} {value}
     weight: int  # the detector that says most about what happened words the title
+    aspect: str  # what it looks at: findings of different aspects on one actor are not the same twice
     cause: str  # kind of entity that has to be behind its findings: those at one time that share it are one incident
     features: tuple[Feature, ...]
     kinds: tuple[str, ...]  # that it reports on

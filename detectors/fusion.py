@@ -6,27 +6,40 @@ of how many families of tests share the budget, they say how long chance needs f
     score = bits - log2(tests a day) - log2(families) = log2(days until chance alone shows this once)
 
 Scores of different detectors on one entity are joined by the sum of their 2^score, the union bound read backwards:
-valid however the detectors depend on each other (Vovk and Wang, "E-values", 2021; Wilson's harmonic mean p, 2019). An
+valid however the detectors depend on each other (Vovk and Wang, "E-values", 2021; Wilson's harmonic mean p, 2019).
+
+Detectors look at an entity from different sides: how much, where from, how it failed. On who acts (an account, a
+credential, an address) what m sides show within the hour is no coincidence twice over, and is joined by Fisher's
+method: x = sum over sides of (bits of its strongest finding - log2 of its measures),
+
+    together = x - log2(sum of (x ln 2)^j / j! for j < m) - (m - 1) - log2(least tests a day)
+
+a bit for each further side, whose evidence is held for more than one window; the larger of the two counts. What many
+share (a network, a resource) changes on all sides at once when a service is new, so there only the first applies. An
 entity's evidence is held for an hour after a short finding and for six after a daily one.
+Source: Fisher, "Statistical Methods for Research Workers" (1932), section 21.1.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
-from detectors.base import HOUR_MS, WINDOW_NAMES, WINDOWS_S
+from detectors.base import HOUR_MS, WINDOW_NAMES, WINDOWS_S, Detector
 
 HOLD_MS: Final = (HOUR_MS, 6 * HOUR_MS, HOUR_MS, HOUR_MS)
 NEAR_BITS: Final = (0, 2, 4, 6)
 ENTITIES_MAX: Final = 20_000  # with evidence at once; beyond, the weakest is dropped
+ACTORS: Final = ("account", "credential", "source")
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What one detector found on one entity."""
+    """What one detector found on one entity. tests: how many such tests a day there are."""
 
     detector: str
     kind: str
@@ -38,6 +51,7 @@ class Evidence(msgspec.Struct, frozen=True):
     score: float
     observed: float
     expected: float
+    tests: float = 1.0
 
     @property
     def window_s(self) -> float:
@@ -48,6 +62,11 @@ class Evidence(msgspec.Struct, frozen=True):
     def window(self) -> str:
         """The same in words."""
         return WINDOW_NAMES[self.horizon]
+
+    @property
+    def until(self) -> int:
+        """The last ms at which it is held."""
+        return self.time + HOLD_MS[self.horizon]
 
 
 Entity = tuple[str, str]  # kind, value
@@ -62,49 +81,99 @@ def score_of(bits: float, tests_per_day: float, families: int) -> float:
     return bits - math.log2(max(tests_per_day, 1.0)) - math.log2(max(families, 1))
 
 
+def fisher_bits(bits: Sequence[float]) -> float:
+    """Bits of k independent findings together.
+
+    >>> fisher_bits([12.0]), round(fisher_bits([12.0, 12.0]), 1)
+    (12.0, 19.9)
+    """
+    x = math.log(2.0) * sum(bits)
+    if x <= 0.0:
+        return 0.0
+    terms = [j * math.log(x) - math.lgamma(j + 1) for j in range(len(bits))]
+    top = max(terms)
+    return max(x - top - math.log(sum(math.exp(term - top) for term in terms)), 0.0) / math.log(2.0)
+
+
 class Fusion:
     """The latest evidence by entity. Memory: at most 20,000 entities with one Evidence a detector."""
 
-    def __init__(self) -> None:
+    def __init__(self, detectors: Iterable[Detector] = ()) -> None:
         self._held: dict[Entity, dict[str, Evidence]] = {}
+        self._scores: dict[Entity, float] = {}
+        self._due: list[tuple[int, Entity, str]] = []  # a heap: when evidence is to be looked at for its age
+        self._aspects = {d.id: d.aspect for d in detectors}
+        self._measures: dict[tuple[str, str], int] = {}  # by aspect and kind
+        for d in detectors:
+            for kind in d.kinds:
+                key = d.aspect, kind
+                self._measures[key] = self._measures.get(key, 0) + len(d.features)
         self.dropped = 0
 
     def add(self, evidence: Evidence) -> None:
         """Hold this evidence; of one detector on one entity the strongest that still holds stays."""
-        held = self._held.setdefault((evidence.kind, evidence.value), {})
+        entity = evidence.kind, evidence.value
+        held = self._held.setdefault(entity, {})
         known = held.get(evidence.detector)
-        if known is None or evidence.score >= known.score or not _holds(known, evidence.time):
+        if known is None or evidence.score >= known.score or known.until < evidence.time:
             held[evidence.detector] = evidence
+            heapq.heappush(self._due, (evidence.until, entity, evidence.detector))
+            self._scores[entity] = self.joint(list(held.values()))
 
     def expire(self, now_ms: int) -> None:
         """Forget what no longer holds, and the weakest beyond the limit."""
-        for entity, held in list(self._held.items()):
-            for detector, evidence in list(held.items()):
-                if not _holds(evidence, now_ms):
-                    del held[detector]
-            if not held:
-                del self._held[entity]
+        while self._due and self._due[0][0] < now_ms:
+            _, entity, detector = heapq.heappop(self._due)
+            held = self._held.get(entity, {})
+            if detector in held and held[detector].until < now_ms:
+                del held[detector]
+                self._settle(entity)
         surplus = len(self._held) - ENTITIES_MAX
         if surplus > 0:
-            for entity in sorted(self._held, key=self.score)[:surplus]:
-                del self._held[entity]
+            for entity in sorted(self._held, key=lambda e: (self._scores[e], e))[:surplus]:
+                self._held[entity].clear()
+                self._settle(entity)
             self.dropped += surplus
+
+    def _settle(self, entity: Entity) -> None:
+        if self._held[entity]:
+            self._scores[entity] = self.joint(list(self._held[entity].values()))
+        else:
+            del self._held[entity], self._scores[entity]
+
+    def joint(self, evidence: Sequence[Evidence]) -> float:
+        """The score of pieces of evidence on one entity together; -inf of none."""
+        if not evidence:
+            return -math.inf
+        top = max(e.score for e in evidence)
+        union = top + math.log2(sum(2.0 ** (e.score - top) for e in evidence))
+        return max(union, self._together(evidence)) if evidence[0].kind in ACTORS else union
+
+    def _together(self, evidence: Sequence[Evidence]) -> float:
+        kind = evidence[0].kind
+        best: dict[str, Evidence] = {}
+        for each in evidence:
+            aspect = self._aspects.get(each.detector, each.detector)
+            if aspect not in best or each.bits > best[aspect].bits:
+                best[aspect] = each
+        bits = [e.bits - math.log2(self._measures.get((aspect, kind), 1)) for aspect, e in best.items()]
+        if len(bits) < 2 or min(bits) <= 0.0:
+            return -math.inf
+        tests = max(min(e.tests for e in best.values()), 1.0)
+        return fisher_bits(bits) - (len(bits) - 1) - math.log2(tests)
 
     def score(self, entity: Entity) -> float:
         """The entity's joint score over its detectors; -inf without evidence."""
-        held = self._held.get(entity)
-        if not held:
-            return -math.inf
-        top = max(e.score for e in held.values())
-        return top + math.log2(sum(2.0 ** (e.score - top) for e in held.values()))
+        return self._scores.get(entity, -math.inf)
 
     def evidence(self, entity: Entity) -> list[Evidence]:
         """The entity's evidence, strongest first."""
         return sorted(self._held.get(entity, {}).values(), key=lambda e: (-e.score, e.detector))
 
-    def entities(self) -> list[Entity]:
-        """Every entity with evidence, strongest first."""
-        return sorted(self._held, key=lambda entity: (-self.score(entity), entity))
+    def above(self, least: float) -> list[Entity]:
+        """Every entity whose score is at least this, strongest first."""
+        found = [entity for entity, score in self._scores.items() if score >= least]
+        return sorted(found, key=lambda entity: (-self._scores[entity], entity))
 
     def near(self, threshold: float) -> dict[str, float]:
         """How many entities have evidence that is at most 0, 2, 4, 6 bits below the threshold, each by itself."""
@@ -117,10 +186,6 @@ class Fusion:
 
     def load(self, evidence: list[Evidence]) -> None:
         """Continue from what `save` gave."""
-        self._held = {}
+        self._held, self._scores, self._due = {}, {}, []
         for each in evidence:
-            self._held.setdefault((each.kind, each.value), {})[each.detector] = each
-
-
-def _holds(evidence: Evidence, now_ms: int) -> bool:
-    return now_ms - evidence.time <= HOLD_MS[evidence.horizon]
+            self.add(each)

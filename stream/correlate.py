@@ -87,7 +87,7 @@ class Correlator:
             self._absorb(incident, self._rows(incident.kind, incident.value, incident.mask, fresh))
         self._trace.fresh = 0
         least = self.budget.least()
-        signals = [e for e in fusion.entities() if fusion.score(e) >= least]
+        signals = fusion.above(least)
         if now_ms - since_ms < self._warmup_ms:
             signals = [e for e in signals if any(each.horizon == AT_ONCE for each in fusion.evidence(e))]
         del signals[SIGNALS_MAX:]
@@ -112,7 +112,7 @@ class Correlator:
                 i.joined(each) and each.time <= i.last for i in self._closed
             ):  # told, and held on to for longer
                 new.append(each)
-        if not new or new[0].score < self.budget.least() - 2.0:
+        if fusion.joint(new) < self.budget.least() - 2.0:
             return
         mask = self._mask(new)
         for incident in self.open:

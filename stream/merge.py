@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from detectors.base import DAY_MS
-from detectors.fusion import Entity, Evidence
+from detectors.fusion import Entity, Evidence, fisher_bits
 from stream.alerts import severity_of
 from stream.budget import Budget
 from stream.config import Config
@@ -50,20 +50,6 @@ class Group(msgspec.Struct):
     def last(self) -> int:
         """Time of its latest event, ms."""
         return max(part.last for part in self.parts.values())
-
-
-def fisher_bits(bits: Sequence[float]) -> float:
-    """Bits of k independent findings together.
-
-    >>> fisher_bits([12.0]), round(fisher_bits([12.0, 12.0]), 1)
-    (12.0, 19.9)
-    """
-    x = math.log(2.0) * sum(bits)
-    if x <= 0.0:
-        return 0.0
-    terms = [j * math.log(x) - math.lgamma(j + 1) for j in range(len(bits))]
-    top = max(terms)
-    return max(x - top - math.log(sum(math.exp(term - top) for term in terms)), 0.0) / math.log(2.0)
 
 
 class Merger:

@@ -80,7 +80,7 @@ class Pipeline:
         self.detectors = self._made(enabled, offset)
         self.tables = {kind: self._table(kind) for kind in TRACED}
         self._by_id = {d.id: d for d in self.detectors}
-        self.fusion = Fusion()
+        self.fusion = Fusion(self.detectors)
         self.trace = Trace()
         scope = config.hash_key + fingerprint(config)  # a secret is in it: nobody guesses names by the ids of alerts
         scope += "" if partition is None else f"/{partition}"
@@ -177,7 +177,7 @@ class Pipeline:
                     detector=detector.id, kind=kind, value=self.tables[kind].name(int(finding["slot"])),
                     feature=int(finding["feature"]), horizon=int(finding["horizon"]), time=int(finding["time"]),
                     bits=bits, score=score_of(bits, per_day, self._families),
-                    observed=float(finding["observed"]), expected=float(finding["expected"]),
+                    observed=float(finding["observed"]), expected=float(finding["expected"]), tests=per_day,
                 )
             )  # fmt: skip
 

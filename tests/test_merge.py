@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from detectors.fusion import Evidence
+from detectors.fusion import Evidence, fisher_bits
 from stream.config import Config, Kafka
-from stream.merge import Group, Merger, fisher_bits, merge
+from stream.merge import Group, Merger, merge
 from stream.signals import SCHEMA, Place, Related, Signal
 from tests.streams import DAY_MS, HOUR_MS, START_MS
 

@@ -89,6 +89,12 @@ class Survival:
         for family in np.argwhere(counts[..., 0] >= SEEN_MIN):
             self.gate[tuple(family)] = _gate(counts[tuple(family)], span, offset_bits)
 
+    def listen(self, kind: int, offset_bits: float) -> None:
+        """Lower the gates of a kind: what is little by itself may still be told to whoever adds it up."""
+        for family in np.argwhere(self.counts[kind, ..., 0] >= SEEN_MIN):
+            at = (kind, *family)
+            self.gate[at] = _gate(self.counts[at], float(self.span_d[0]), offset_bits)
+
     def per_day(self, family: tuple[int, ...]) -> float:
         """Entity-windows a day of this family."""
         return float(self.counts[family][0] / self.span_d[0]) if self.span_d[0] else 0.0

@@ -22,6 +22,8 @@ judged as its peers are:
 s is at least a third of the way from E to the entity's record (its highest sample, fading in 28 days, rising by at
 most 0.2 a day once the entity is five days old): what it did before surprises little when it does it again.
 The last term of s^2, with a = e^E - 1, is the scatter that few events have by Poisson's law alone.
+What an account uses (a session, an address, a network) is expected to show at least what that account is: a session
+has no past of its own, and a heavy user's is not a light user's.
 `season` is the population's hour-of-day and day-of-week profile; `common` is how far the fleet without this entity is
 above its own expectation now, so that a sale, which lifts everyone, accuses no one.
 Source: Student's predictive for a normal sample with conjugate prior (Gelman et al., BDA3, section 3.3).
@@ -48,6 +50,7 @@ from detectors.kernels import (
 )
 
 FLEET: Final = KINDS.index("fleet")
+ACCOUNT: Final = KINDS.index("account")
 SPREAD_MIN: Final = 0.15  # of s: below this two samples of one machine are not told apart
 PRIOR_DOF: Final = 4.0
 STEPS: Final = np.array([200.0, 21.0])  # N_h: how many buckets the baseline remembers
@@ -198,12 +201,17 @@ def _observe_all(
     fleet: Array, expected_fleet: Array, marks: Array, out: Array,
 ) -> int:  # fmt: skip
     found = 0
+    user = -1  # where among the kinds the account is
+    for k in range(kinds.shape[0]):
+        if kinds[k] == ACCOUNT:
+            user = k
     for k in range(kinds.shape[0]):
         kind = kinds[k]
+        used = user >= 0 and kind not in (FLEET, ACCOUNT)
         found = _observe(
             states[k], touches[k], x[k if x.shape[0] > 1 else 0], time, klass, learn, mark, kind, season[kind],
-            gathered[kind], pop[kind], survival[kind], gate[kind], fleet, expected_fleet, kind == FLEET, marks, out,
-            found,
+            gathered[kind], pop[kind], survival[kind], gate[kind], fleet, expected_fleet, kind == FLEET, marks,
+            used, states[max(user, 0)], touches[max(user, 0)], season[ACCOUNT], pop[ACCOUNT], out, found,
         )  # fmt: skip
     return found
 
@@ -212,7 +220,8 @@ def _observe_all(
 def _observe(
     state: Array, touch: Array, x: Array, time: Array, klass: Array, learn: Array, mark: Any, kind: int,
     season: Array, gathered: Array, pop: Array, survival: Array, gate: Array, fleet: Array, expected_fleet: Array,
-    is_fleet: bool, marks: Array, out: Array, found: int,
+    is_fleet: bool, marks: Array, used: bool, users: Array, user_touch: Array, user_season: Array, user_pop: Array,
+    out: Array, found: int,
 ) -> int:  # fmt: skip
     features = x.shape[1]
     for i in range(touch.shape[0]):
@@ -280,6 +289,15 @@ def _observe(
                     expected += _common(fleet[i, h, f], expected_fleet[h, f], c, expected)
                     if y <= expected + 1.5 * spread:
                         continue
+                user = user_touch[i]["slot"]
+                if used and user > 0:  # what its user always does is no news of a session or a place
+                    s = _season(user_season[k], now, h, f)
+                    its, its_spread, _ = _expect(users[user], h, f, s, user_pop[k, h, f])
+                    if its > expected:
+                        expected = its
+                        spread = max(spread, its_spread)
+                        if y <= expected + 1.5 * spread:
+                            continue
                 bits = _surprise((y - expected) / spread, dof)
                 reached = min(level_of(bits), LEVELS - 1)
                 if reached > level:

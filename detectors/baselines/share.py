@@ -179,12 +179,14 @@ class ShareDetector:
         shares: Array = (state["long_hits"] + PRIOR_TRIALS * base) / (state["long_trials"] + PRIOR_TRIALS)
         return np.maximum(shares, SHARE_LEAST)
 
-    def upkeep(self, now_ms: int) -> None:
-        """Hourly: roll the day and read the calibration anew."""
-        if now_ms // HOUR_MS != self._hour[0]:
-            self._hour[0] = now_ms // HOUR_MS
-            self._survival.roll(now_ms)
-            self._survival.refresh(now_ms, self._offset_bits)
+    def upkeep(self, now_ms: int) -> bool:
+        """Hourly: roll the day and read the calibration anew; whether it did."""
+        if now_ms // HOUR_MS == self._hour[0]:
+            return False
+        self._hour[0] = now_ms // HOUR_MS
+        self._survival.roll(now_ms)
+        self._survival.refresh(now_ms, self._offset_bits)
+        return True
 
     def bits(self, finding: Any) -> tuple[float, float]:
         """Calibrated bits of a finding, and how many such entity-windows a day there are."""

@@ -243,6 +243,7 @@ class Concurrency(ShareDetector):
     id = "concurrency"
     title = "Used from two places at the same time: {kind} {value}"
     weight = 1
+    aspect = "place"
     cause = ""
     techniques = ("T1539", "T1550.004", "T1078")
     features = (

@@ -73,6 +73,7 @@ class Drip:
     id = "drip"
     title = "More than its usual pace, day after day: {kind} {value}"
     weight = 1
+    aspect = "amount"
     cause = ""
     techniques = ("T1213", "T1030")
     features = (

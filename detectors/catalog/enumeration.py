@@ -259,6 +259,7 @@ class Enumeration(ShareDetector):
     id = "enumeration"
     title = "Identifiers of others walked by {kind} {value}"
     weight = 2
+    aspect = "amount"
     cause = ""
     techniques = ("T1119", "T1213", "T1190")
     features = (

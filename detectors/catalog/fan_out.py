@@ -78,6 +78,7 @@ class FanOut(LevelDetector):
     id = "fan_out"
     title = "Many people's data read by {kind} {value}"
     weight = 2
+    aspect = "amount"
     cause = ""
     techniques = ("T1213", "T1550.001", "T1119")
     features = (

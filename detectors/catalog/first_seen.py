@@ -34,6 +34,7 @@ WARM_HOURS: Final = 3.0
 NEW_TO_ALL_H: Final = 24.0
 HOURS_MAX: Final = 1e6  # of a class, before old hours fade
 PEERS_WEIGHT: Final = 20.0  # active hours that an account's own rate of novelty is shrunk by
+ADDED_BITS: Final = 6.0  # below the gate of what may be found alone, an account's new places are still told
 CROWDS: Final = ("network", "client", "resource", "issuer")
 
 PLACES: Final = np.dtype(
@@ -179,6 +180,7 @@ class FirstSeen(ShareDetector):
     id = "first_seen"
     title = "New places for {kind} {value}"
     weight = 0
+    aspect = "place"
     cause = ""
     techniques = ("T1078", "T1550.001", "T1090")
     features = (
@@ -221,5 +223,6 @@ class FirstSeen(ShareDetector):
 
     def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
         """Nothing of first sight is due by the clock but its upkeep."""
-        self.upkeep(now_ms)
+        if self.upkeep(now_ms):
+            self._survival.listen(KINDS.index("account"), self._offset_bits - ADDED_BITS)
         return []

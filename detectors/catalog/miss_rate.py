@@ -221,6 +221,7 @@ class MissRate(ShareDetector):
     id = "miss_rate"
     title = "Guessing or scanning by {kind} {value}"
     weight = 0
+    aspect = "failure"
     cause = ""
     techniques = ("T1110.004", "T1595.003", "T1087")
     features = (

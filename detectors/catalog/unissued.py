@@ -191,6 +191,7 @@ class Unissued(ShareDetector):
     id = "unissued"
     title = "Tokens that no login issued are reading data: {kind} {value}"
     weight = 3
+    aspect = "issuance"
     cause = "issuer"  # whoever forges, forges with an issuer's key
     techniques = ("T1606", "T1550.001", "T1528")
     features = (

@@ -32,6 +32,7 @@ class Volume(LevelDetector):
     id = "volume"
     title = "Unusual volume read by {kind} {value}"
     weight = 1
+    aspect = "amount"
     cause = ""
     techniques = ("T1530", "T1213", "T1020")
     features = (
