@@ -221,3 +221,27 @@ def test_a_rise_of_the_whole_fleet_accuses_no_one() -> None:
         rows = probe.score(frame([START], np.zeros(1, ENTITY)), state, x, 0)
         found.append(int((rows["kind"] == KINDS.index(KIND)).sum()))
     assert found == [2, 0]
+
+
+class Used(Probe):
+    """The account, and a session that it uses."""
+
+    kinds = (KIND, "credential")
+
+
+@pytest.mark.parametrize(("habit", "expected"), [(11.0, 2), (1_001.0, 0)])
+def test_a_session_is_expected_to_show_what_its_account_does(habit: float, expected: int) -> None:
+    """A fresh session of an account that reads little is a finding where it reads much; a heavy user's is not."""
+    probe = Used(4.0)
+    probe._survival.gate[:] = GATE
+    for kind in probe.kinds:
+        probe._population[KINDS.index(kind), 1, :, 0] = [500.0, math.log(11.0), 0.3, 0.1, 400.0]
+    state = {kind: np.zeros(2, STATE) for kind in probe.kinds}
+    state[KIND]["mean"][1], state[KIND]["n"][1] = math.log(habit), 100
+    state[KIND]["ref"][1] = int(math.log(habit) * 1024)
+    f = frame([START], np.zeros(1, ENTITY))
+    f.touch = {kind: f.touch[KIND].copy() for kind in probe.kinds}
+    for touch in f.touch.values():
+        touch["slot"] = 1
+    rows = probe.score(f, state, np.full((1, 1, 1), 1_000.0), 0)
+    assert int((rows["kind"] == KINDS.index("credential")).sum()) == expected
