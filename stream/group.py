@@ -53,6 +53,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         self._stages: dict[TopicPartition, Stage] = {}
         self._stopping = stopping
         self._busy = asyncio.Lock()  # held while a batch is worked on: partitions do not go away under it
+        self._left = False
         self._generation = 0  # of the assignment: records that were fetched under another are not taken in
         self._changed = asyncio.Event()
         self._failed: BaseException | None = None
@@ -207,6 +208,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         self.rebalances += 1
         self.opening = True
         async with self._busy:
+            if self._left:
+                return
             try:
                 for tp in [tp for tp in self._stages if tp not in assigned]:
                     await self._drop(tp)
@@ -236,12 +239,14 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             await asyncio.to_thread(stage.close)
 
     async def _leave(self) -> None:
-        """Keep what was learned, stop writing, and leave the group."""
-        for tp, lane in list(self.lanes.items()):
-            if isinstance(lane.stage, Detect) and lane.position == lane.committed:
-                await asyncio.to_thread(lane.stage.save, lane.committed)
-            await lane.close()
-            del self.lanes[tp]
-        for tp in list(self._stages):
-            await self._drop(tp)
+        """Keep what was learned, stop writing, and leave the group; a rebalance that comes meanwhile waits for it."""
+        async with self._busy:
+            self._left = True
+            for tp, lane in list(self.lanes.items()):
+                if isinstance(lane.stage, Detect) and lane.position == lane.committed:
+                    await asyncio.to_thread(lane.stage.save, lane.committed)
+                await lane.close()
+                del self.lanes[tp]
+            for tp in list(self._stages):
+                await self._drop(tp)
         await quietly(self.consumer.stop)
