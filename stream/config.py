@@ -105,6 +105,13 @@ class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
 
 
+class SelfTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A marked theft of our own, sent to an access topic every so often and told to nobody; none without a topic."""
+
+    topic: Annotated[str, Meta(pattern="^[a-zA-Z0-9._-]{0,249}$")] = ""
+    every_s: Annotated[float, Meta(ge=1, le=86_400)] = 900.0
+
+
 class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a worker process runs: what it does, where it keeps its snapshots, where it can be asked how it is."""
 
@@ -145,6 +152,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     canary: Canary = Canary()
     kafka: Kafka = Kafka()
     registry: Registry = Registry()
+    selftest: SelfTest = SelfTest()
     worker: Worker = Worker()
     subscribers: tuple[Any, ...] = ()  # settings of `stream.subscribers`, each of its kind
 
@@ -152,7 +160,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 # What may differ between two runs without what was learned being another.
 _OPERATIONAL: Final = (
     "canary", "snapshot_every_s", "runbook_url", "format", "record_bytes_max", "future_max_s", "kafka", "registry",
-    "worker", "hash_key_file", "subscribers", "identity_keys_file", "identity_kinds",
+    "worker", "hash_key_file", "selftest", "subscribers", "identity_keys_file", "identity_kinds",
 )  # fmt: skip
 
 
@@ -189,13 +197,31 @@ def load(
             f"format = {named!r}: no such format{nearest(named, formats)}; use auto, mapping:FILE or one of: "
             + ", ".join(formats)
         )
-    mistakes += _exposed(checked, path)
+    mistakes += _exposed(checked, path) + _untestable(checked)
     if checked.get("identity_keys_file") and checked.get("hash_key", Config().hash_key) == Config().hash_key:
         mistakes.append("identity_keys_file: needs a hash_key of your own, or ids of alerts tell who can guess names")
     if mistakes:
         count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
         raise UsageError(f"{origin}: {count}\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
     return msgspec.convert(checked, Config)
+
+
+def _untestable(checked: dict[str, Any]) -> list[str]:
+    """Why self-tests would not arrive, or could be made by anybody."""
+    topic = checked.get("selftest", {}).get("topic", "")
+    if not topic:
+        return []
+    mistakes = []
+    topics = checked.get("kafka", {}).get("topics", ())
+    if topics and topic not in topics:
+        mistakes.append(f"selftest.topic = {topic!r}: is none of kafka.topics, so nobody would read it")
+    if checked.get("format", "auto") not in ("auto", "native"):
+        mistakes.append(f"selftest.topic: self-tests are native; format = {checked['format']!r} forbids it")
+    if not checked.get("detectors", {}).get("canary", True):
+        mistakes.append("selftest.topic: it is canary that finds self-tests; detectors.canary = false forbids it")
+    if checked.get("hash_key", Config().hash_key) == Config().hash_key:
+        mistakes.append("selftest.topic: needs a hash_key of your own, or anybody could mark a theft as a test")
+    return mistakes
 
 
 def _exposed(checked: dict[str, Any], path: Path | None) -> list[str]:

@@ -63,6 +63,7 @@ class Correlator:
         self, detectors: list[Detector], tables: Mapping[str, Table], trace: Trace, scope: str, partition: int,
         alerts_per_day_max: float, warmup_h: float, close_after_s: float, update_after_s: float,
     ) -> None:  # fmt: skip
+        self.free: Callable[[str, str, int], bool] = lambda _kind, _value, _at_ms: False  # costs no budget
         self._detectors = detectors
         self._bit = {d.id: bit for bit, d in enumerate(detectors)}
         self._tables = tables
@@ -131,7 +132,7 @@ class Correlator:
             self._closed.remove(again)
             again.status = "open"
             self.open.append(again)
-        elif not self._afford(entity, score, new):
+        elif not self.free(*entity, crossed) and not self._afford(entity, score, new):
             return
         else:
             again = Incident(

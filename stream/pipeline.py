@@ -29,6 +29,7 @@ from stream.config import Config, fingerprint
 from stream.correlate import Correlator, Saved
 from stream.events import ACTIONS, OUTCOMES, EventBlock
 from stream.keys import I64, U64, RecentIds, hash_column, hash_key
+from stream.selftest import NAME, Marks
 from stream.signals import Signal
 from stream.state import Table, touch
 from stream.trace import TRACED, Trace
@@ -88,6 +89,8 @@ class Pipeline:
             self.detectors, self.tables, self.trace, scope, partition or 0, config.alerts_per_day_max, config.warmup_h,
             config.close_after_s, config.update_after_s,
         )  # fmt: skip
+        if config.selftest.topic:
+            self.correlator.free = Marks(config.hash_key).known
 
     @property
     def now_ms(self) -> int:
@@ -221,7 +224,8 @@ class Pipeline:
     def _made(self, enabled: list[str], offset_bits: float) -> list[Detector]:
         config = self.config
         canary = config.canary
-        names = {"object": canary.objects, "subject": canary.subjects, "resource": canary.resources}
+        tested = (NAME,) if config.selftest.topic else ()
+        names = {"object": (*canary.objects, *tested), "subject": canary.subjects, "resource": canary.resources}
         planted = {kind: hash_column(list(given), self._key) for kind, given in names.items()}
         return [
             catalog.make(

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import faust
 import msgspec
+from aiokafka.errors import KafkaError
 
 from detectors import catalog
 from detectors.base import Detector
@@ -37,6 +38,7 @@ from stream.ingest import letter
 from stream.merge import Group, Merger
 from stream.metrics.respond import Monitor, respond_registry
 from stream.security import connection
+from stream.selftest import SelfTest
 from stream.signals import Signal
 from stream.veil import veil_of
 
@@ -59,6 +61,7 @@ class Respond:
         self.stopping = asyncio.Event()
         self.merger = Merger(config)
         self.deliveries = Deliveries(config)
+        self.selftest = SelfTest(config)
         self.app = _app(config)
         self.app.on_partitions_revoked.connect(self._revoked)
         self._restored = False
@@ -80,17 +83,32 @@ class Respond:
             pass  # Faust would try for ever, and say little
         stop = self._served()
         waits: list[asyncio.Task[Any]] = [asyncio.create_task(self.stopping.wait())]
+        tests = asyncio.create_task(self._send_selftests())
         try:
             await self.deliveries.start()
             await self.app.start()
             waits.append(asyncio.create_task(self.deliveries.failed()))
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for wait in waits:
+            for wait in (*waits, tests):
                 wait.cancel()
             await self.app.stop()
             stop()
             await self.deliveries.stop()
+
+    async def _send_selftests(self) -> None:
+        """Send one every so often, while the signals are this process's."""
+        topic = self.app.topic(self.selftest.topic, value_serializer="raw", value_type=bytes)
+        while self.selftest.every_s:
+            await asyncio.sleep(self.selftest.every_s)
+            if not any(tp.topic == self.config.kafka.signals for tp in self.app.consumer.assignment()):
+                continue
+            try:
+                await (await topic.send(value=self.selftest.event(int(time.time() * 1000))))
+            except (KafkaError, OSError) as why:
+                log.warning("the self-test was not sent: %s", type(why).__name__)
+            else:
+                self.selftest.sent += 1
 
     async def _agent(self, stream: Any) -> AsyncIterator[None]:
         async for event in stream.events():  # none comes before the table has been read back
@@ -121,6 +139,8 @@ class Respond:
             await self._dead_letter(message, offset, str(why))
             return
         self.signals += 1
+        if self.selftest.takes(given):
+            return
         group, told = self.merger.take(given)
         if told is not None:
             await self._tell(told)

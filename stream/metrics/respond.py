@@ -16,6 +16,7 @@ from stream.metrics.delivery import DeliveryCollector
 from stream.metrics.families import counter, counters, gauge, gauges, histograms
 from stream.metrics.process import process_registry
 from stream.metrics.run import AlertsCollector
+from stream.selftest import SelfTest
 
 if TYPE_CHECKING:
     from stream.respond import Respond
@@ -84,7 +85,21 @@ class RespondCollector:
         still = sum(g.opened and g.status != "closed" for g in groups)
         yield gauge("tripline_incidents", "Incidents that are kept.", len(groups))
         yield gauge("tripline_incidents_open", "Incidents that are open.", still)
+        yield from _selftest(respond.selftest)
         yield from _faust(respond.app.monitor)
+
+
+def _selftest(tests: SelfTest) -> Iterator[Metric]:
+    yield counter("tripline_selftests_sent", "Marked thefts of our own that were sent.", tests.sent)
+    yield counter("tripline_selftests_detected", "Marked thefts of our own that were found.", tests.detected)
+    yield gauge("tripline_selftest_interval_seconds", "Time between two self-tests; 0 without.", tests.every_s)
+    yield gauge(
+        "tripline_selftest_detected_timestamp_seconds", "When one was last found, or the process began.",
+        tests.detected_at,
+    )  # fmt: skip
+    yield histograms(
+        "tripline_selftest_detection_seconds", "From a self-test's access to its signal.", [], {(): tests.delays}
+    )
 
 
 def _faust(monitor: Monitor) -> Iterator[Metric]:

@@ -45,6 +45,9 @@ DEAD: Final = f'tripline_dead_letters_total{{{WORKER},reason="not_json"}}'
 REPEATS: Final = f'tripline_dead_letters_total{{{WORKER},reason="duplicate_id"}}'
 RSS, LIMIT = (f"tripline_{name}_bytes{{{WORKER}}}" for name in ("process_resident_memory", "memory_limit"))
 HELD: Final = f'tripline_alerts_held_back_total{{{RESPOND},reason="budget"}}'
+FOUND, EVERY = (
+    f"tripline_selftest_{name}_seconds{{{RESPOND}}}" for name in ("detected_timestamp", "interval")
+)  # fmt: skip
 LEARNED: Final = f'tripline_learned_windows_total{{{WORKER},detector="drip"}}'
 OVERFLOWED: Final = f'tripline_entities_overflowed_total{{{WORKER},kind="account"}}'
 REBALANCES: Final = f'tripline_rebalances_total{{{WORKER},group="detect"}}'
@@ -92,6 +95,9 @@ CASES: Final[dict[str, Case]] = {
     ),
     "TriplineEntitiesFull": Case(
         fires={OVERFLOWED: "0x10 1+1x60"}, silent={OVERFLOWED: "7x70"}, at=40, labels={"kind": "account"}
+    ),
+    "TriplineSelfTestUnseen": Case(  # without self-tests there is none to see
+        fires={FOUND: "0+60x10 600x60", EVERY: "900x60"}, silent={FOUND: "0x60", EVERY: "0x60"}, at=59
     ),
     "TriplineBudgetExhausted": Case(
         fires={HELD: "4x10 5x60"}, silent={HELD: "4x70", HELD.replace("respond", "worker"): "0+1x70"}, at=30

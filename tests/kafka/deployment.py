@@ -93,6 +93,7 @@ class Deployment:
         config = msgspec.to_builtins(self.config)
         for table in ("kafka", "worker"):
             config[table] |= {name: value for name, value in changes.items() if name in config[table]}
+        path.touch(0o600)  # a key may be in it
         path.write_text(_toml(config))
         log = (self.folder / f"{command}-{len(self.processes)}.log").open("wb")
         with log:
