@@ -125,9 +125,10 @@ def place(record: Record, service: str, name: str) -> Place:
         asked = {}
     if service.startswith("s3") and (stored := _stored(asked)):
         return stored
-    listed = [value for key in _LISTED for value in _values(asked, key)]
-    present = sorted((_RANK.keys() & asked.keys()) - {_MADE.get(name)}, key=_RANK.__getitem__)
-    named = next((value for key in present if (value := text(asked, key)) and value != _HIDDEN), "")
+    listed = [value for key in _LISTED if key in asked for value in _values(asked, key)]
+    made, ranked = _MADE.get(name), [key for key in asked if key in _RANK]
+    ranked.sort(key=_RANK.__getitem__)
+    named = next((value for key in ranked if key != made and (value := text(asked, key)) and value != _HIDDEN), "")
     named = named or next(iter(listed), "")
     if not named:
         named = next((arn for r in items(record, "resources") if (arn := text(r, "ARN") or text(r, "arn"))), "")

@@ -27,6 +27,9 @@ Time: Final[Any] = int | float | str | None
 Count: Final[Any] = int | None
 Flag: Final[Any] = bool | None
 Table: Final[Any] = dict[str, Any] | None
+Part: Final[Any] = (
+    msgspec.Raw
+)  # its bytes, none where it is absent, for who reads it later or never; only with `strict`
 
 Parser = Callable[[bytes], Any]
 _Read = Callable[[object], Any]
@@ -56,6 +59,8 @@ def shape(fields: Record) -> type[msgspec.Struct]:
                 inner = tuple.__class_getitem__((item, ...))
             empty[name] = () if isinstance(kind, list) else inner()
             rows.append((name, inner | None, empty[name]))
+        elif kind is Part:
+            rows.append((name, kind, kind()))  # no bytes
         else:
             rows.append((name, kind, None) if inspect.type_info(kind) in _OPTIONAL else (name, kind))
     rows.sort(key=len)  # those that are required first
@@ -81,14 +86,19 @@ def _filling(empty: dict[str, Any]) -> Callable[[msgspec.Struct], None]:
 _OPTIONAL: Final = [inspect.type_info(kind) for kind in (Text, Time, Count, Flag, Table, Any)]
 
 
+def strict(fields: Record) -> Parser:
+    """What parses a record that is as its format says into `shape(fields)`; it raises what msgspec raises."""
+    return msgspec.json.Decoder(shape(fields)).decode
+
+
 def reader(fields: Record) -> Parser:
     """What parses a record into `shape(fields)`; it raises BadRecord."""
     kind = shape(fields)
-    strict = msgspec.json.Decoder(kind).decode
+    plain = msgspec.json.Decoder(kind).decode
 
     def read(raw: bytes) -> Any:
         try:
-            return strict(raw)
+            return plain(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return fitted(kind, load(raw))
 

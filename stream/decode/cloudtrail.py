@@ -26,15 +26,17 @@ Insight events, digests and credential challenges (the question, not its answer)
 from __future__ import annotations
 
 import re
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+import orjson
 
 from stream.checks import shortened, shown
-from stream.decode import Format
 from stream.decode._aws import action, place, service_of
 from stream.decode._json import Record, items, load, number, peek, text, time, walk
+from stream.decode._shape import Part, Text, mostly_single, strict
 from stream.events import AccessEvent, AccountKind, BadRecord
-
-__all__ = ["FORMAT", "action", "decode", "matches"]
 
 _OWN: Final = ("userIdentity", "eventVersion", "awsRegion", "sourceIPAddress")
 _CONSOLE: Final = "signin.amazonaws.com"
@@ -57,8 +59,74 @@ def matches(record: bytes) -> bool:
     return {"eventName", "eventSource"} <= first.keys() and not first.keys().isdisjoint(_OWN)
 
 
+_read = strict({
+    "eventName": str, "eventSource": str, "eventTime": str, "userIdentity": Part, "readOnly": bool | None,
+    "eventID": Text, "sourceIPAddress": Text, "userAgent": Text, "errorCode": Text, "errorMessage": Text,
+    "awsRegion": Text, "eventCategory": Text, "requestParameters": Part, "resources": Part,
+    "additionalEventData": {"bytesTransferredOut": Any, "SamlProviderArn": Any}, "sessionCredentialFromConsole": Any,
+    "responseElements": Part, "insightDetails": Part, "digestStartTime": Part, "Records": Part,
+})  # fmt: skip
+_UNREAD: Final = (BadRecord, msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _plain(record: bytes) -> AccessEvent | None:
+    """As `_event`, of a record that is as most are, without reading all of it; for others None, or one of _UNREAD."""
+    call = _read(record)
+    name, source, at = call.eventName, call.eventSource, call.eventTime
+    odd = bytes(call.insightDetails) or bytes(call.digestStartTime) or bytes(call.Records) or b'"Failure"' in record
+    odd = odd or call.eventCategory == "Insight" or name == "CredentialChallenge"
+    if odd or not (name and source and at) or at[-1] != "Z":
+        return None
+    console, told = call.sessionCredentialFromConsole in (True, "true"), call.additionalEventData
+    who, account, kind, credential, issuer = _principal(bytes(call.userIdentity), call.awsRegion or "", console)
+    parts: Record = {"requestParameters": _part(call.requestParameters)}
+    done = action(source[:256], name[:256], call.readOnly is True)
+    event = AccessEvent(
+        time=at, account=account, action=done, resource="", id=call.eventID or "", account_kind=kind,
+        credential=credential, issuer=issuer, source_ip=call.sourceIPAddress or "", user_agent=call.userAgent or "",
+        bytes=number(told.bytesTransferredOut), outcome="failure" if call.errorCode or call.errorMessage else "success",
+    )  # fmt: skip
+    if done == "login":
+        parts |= {"responseElements": _part(call.responseElements), "sessionCredentialFromConsole": console}
+        parts["additionalEventData"] = {"SamlProviderArn": told.SamlProviderArn}
+        _login(event, parts, who, source, name)
+    else:
+        found = place(parts, service_of(source), name)
+        if not found.object:
+            parts["resources"] = _part(call.resources)
+            found = place(parts, service_of(source), name)
+        event.resource, event.object, event.records = found
+        _concern(event)
+    return event
+
+
+def _part(written: msgspec.Raw) -> object:
+    return orjson.loads(bytes(written) or b"null")
+
+
+@lru_cache(maxsize=4096)
+def _principal(written: bytes, region: str, console: bool) -> tuple[Record, str, AccountKind, str, str]:
+    """A userIdentity, its account, kind, credential and issuer, once: a session's records repeat it to the letter."""
+    who = load(written or b"null")
+    record: Record = {"awsRegion": region, "sessionCredentialFromConsole": console}
+    account, credential = _account(record, who), text(who, "accessKeyId") or text(who, "credentialId")
+    return who, account, _kind(record, who, account), credential, _issuer(record, who, credential)
+
+
+def _concern(event: AccessEvent) -> None:
+    """Set whose data it is: each object that is read or exported stands for one."""
+    if event.action in ("read", "export") and event.object:
+        itself = event.resource.endswith(f":{event.object}")
+        event.subject = event.resource if itself else f"{event.resource}/{event.object}"
+
+
 def decode(record: bytes) -> list[AccessEvent]:
     """The event, or the events of a list, in which what is no access is passed over; raises BadRecord."""
+    try:
+        if plain := _plain(record):
+            return [plain]
+    except _UNREAD:
+        pass  # what is wrong, if anything is, is found with care
     loaded = load(record)
     listed = loaded.get("Records")
     if not isinstance(listed, list):
@@ -106,12 +174,11 @@ def _event(record: Record) -> AccessEvent:
         bytes=number(record, "additionalEventData", "bytesTransferredOut"),
         outcome="failure" if _failed(record, name) else "success",
     )
-    event.resource, event.object, event.records = place(record, service_of(source), name)
     if event.action == "login":
         _login(event, record, who, source, name)
-    elif event.action in ("read", "export") and event.object:
-        itself = event.resource.endswith(f":{event.object}")
-        event.subject = event.resource if itself else f"{event.resource}/{event.object}"
+    else:
+        event.resource, event.object, event.records = place(record, service_of(source), name)
+        _concern(event)
     return event
 
 
@@ -229,4 +296,4 @@ def _time(record: Record) -> int | float | str:
     return f"{at}Z" if isinstance(at, str) and _NO_ZONE.fullmatch(at) else at
 
 
-FORMAT = Format("cloudtrail", matches, decode)
+FORMAT = mostly_single("cloudtrail", matches, decode)

@@ -1,5 +1,6 @@
 """Events of the Open Cybersecurity Schema Framework, versions 1.1 to 1.6: HTTP Activity (4002), Web Resources Activity
-(6001), API Activity (6003), Web Resource Access Activity (6004), Datastore Activity (6005) and Authentication (3002).
+(6001), API Activity (6003), Web Resource Access Activity (6004), Datastore Activity (6005), File Hosting Activity
+(6006) and Authentication (3002).
 
 Fields: time: time; time_dt where that is missing or not in milliseconds. account: actor.user (of an authentication,
 user first) by uid, name, email_addr or uid_alt, else the session's ARN, else the service (actor.invoked_by, app_uid,
@@ -7,13 +8,14 @@ app_name), else the client's address, so that an unnamed client is still followe
 service users. group: the user's organisational unit, else the first of the groups. credential: the session's
 credential_uid or uid, else the user's key. issuer: of the session, else the identity provider. source_ip, asn, country:
 src_endpoint. user_agent: http_request. action: of the HTTP method, else of activity_id by class, made finer by
-api.operation. resource: bucket, table or database, the URL's path with identifiers folded (as in `accesslog`), the type
-of what was called for, or where it has none its name, else service:operation. object: file, S3 key, uid, name or path.
-subject: the identifier in the path where there is exactly one, else of what is read or exported resource/object, once
-where they are the same. records: the web resources found or named, or the resources like the first, times count. bytes:
-of the query, the response or the S3 object, else traffic.bytes_in (which in this schema the server sent), else
-traffic.bytes_out. outcome: status_id, else status, else a denial, an error or an HTTP status from 400 on. id:
-metadata.uid. Calls to AWS: action, resource, object and records as in `cloudtrail`.
+api.operation. resource: bucket, table or database, the file's folder, the URL's path with identifiers folded (as in
+`accesslog`), the type of what was called for, or where it has none its name, else service:operation. object: file, S3
+key, uid, name or path. subject: the identifier in the path where there is exactly one, else of what is read or exported
+resource/object, once where they are the same. records: the web resources found or named, or the resources like the
+first, times count. bytes: of the query, the response or the S3 object, else traffic.bytes_in (which in this schema the
+server sent), else traffic.bytes_out, of a hosted file that is exported at last its size. outcome: status_id, else
+status, else a denial, an error or an HTTP status from 400 on. id: metadata.uid. Calls to AWS: action, resource, object
+and records as in `cloudtrail`.
 
 A login's credential is that of the session it made (session, of an authentication actor.session too), never what it was
 asked with: a forged token that is shown to a login page is not issued by it. AssumeRole and its like are logins of the
@@ -25,7 +27,6 @@ classes are not_an_access_event.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final
 
 from stream.checks import TIME_MS_END, TIME_MS_MIN
@@ -35,10 +36,11 @@ from stream.decode._aws import action as aws_action
 from stream.decode._aws import place as aws_place
 from stream.decode._json import Record, items, load, number, peek, text
 from stream.decode._json import time as time_of
+from stream.decode._verbs import called
 from stream.decode.accesslog import NO_REQUEST, Request, request
 from stream.events import AccessEvent, Action, BadRecord
 
-_AUTHENTICATION, _HTTP, _WEB, _API, _WEB_ACCESS, _DATASTORE = 3002, 4002, 6001, 6003, 6004, 6005
+_AUTHENTICATION, _HTTP, _WEB, _API, _WEB_ACCESS, _DATASTORE, _FILE = 3002, 4002, 6001, 6003, 6004, 6005, 6006
 
 _METHODS: Final = ("", "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE", "PATCH")
 _ACTIVITIES: Final[dict[int, dict[int, Action]]] = {
@@ -48,19 +50,11 @@ _ACTIVITIES: Final[dict[int, dict[int, Action]]] = {
     _API: {1: "write", 2: "read", 3: "write", 4: "delete"},
     _DATASTORE: {1: "read", 2: "write", 3: "login", 4: "read", 5: "write", 6: "write", 7: "delete", 8: "list",
                  9: "write", 10: "read"},
+    _FILE: {1: "write", 2: "export", 3: "write", 4: "delete", 5: "write", 6: "export", 7: "write", 8: "write",
+            9: "read", 10: "write", 11: "write", 12: "share", 13: "write", 14: "read", 15: "export", 16: "write"},
 }  # fmt: skip
 _DENIED: Final = {2, 3, 4}  # verdicts of Web Resource Access Activity: deny, revoke, error
 
-# In the order they are tried. What takes an export or a share back is none.
-_VERBS: Final[tuple[tuple[Action, re.Pattern[str]], ...]] = (
-    ("logout", re.compile(r"log_?out|sign_?out", re.IGNORECASE)),
-    ("login", re.compile(r"log_?in(?![a-z])|sign_?in(?![a-z])|authenticate", re.IGNORECASE)),
-    ("list", re.compile(r"(?:\A|[._:/])(?:list|search|describe|enumerate)|[a-z]List\Z", re.IGNORECASE)),
-    ("export", re.compile(r"\A(?!.*(?:delete|remove|cancel)).*(?:export|download|dump|backup)", re.IGNORECASE)),
-    ("share", re.compile(r"\A(?!.*(?:delete|remove|revoke|unshare)).*(?:share(?![dp])|make_?public)", re.IGNORECASE)),
-    ("delete", re.compile(r"(?:\A|[._:/])(?:delete|remove|purge|cancel)", re.IGNORECASE)),
-    ("write", re.compile(r"(?:\A|[._:/])(?:create|update|put|push|insert|write|patch|upload)", re.IGNORECASE)),
-)
 _SIZES: Final = (
     ("query_info", "bytes"), ("http_response", "body_length"), ("http_response", "length"),
     ("unmapped", "additionalEventData.bytesTransferredOut"),  # as mappings keep the rest of CloudTrail
@@ -174,16 +168,10 @@ def _action(uid: int, activity: int, asked: Request, service: str, operation: st
         return asked.action
     if operation and service.endswith(_AWS):
         return aws_action(service, operation, by_activity == "read")
-    verb = _verb(operation)
+    verb = called(operation)
     if by_activity and (uid != _API or verb in ("delete", "write")):
         return by_activity  # nothing finer is said
     return verb or by_activity or asked.action
-
-
-@lru_cache(maxsize=4096)
-def _verb(operation: str) -> Action | None:
-    """What the name of an operation says."""
-    return next((action for action, verb in _VERBS if verb.search(operation)), None)
 
 
 def _stored(record: Record) -> Place:
@@ -226,6 +214,11 @@ def _place(record: Record, uid: int, asked: Request, service: str, operation: st
         place = Place(_first(_object(record, "service"), "name", "uid") or endpoint or product, "", 1)
     elif uid == _DATASTORE:
         place = _stored(record)
+    elif uid == _FILE:
+        file = _object(record, "file")
+        path, name = _first(file, "path"), _first(file, "uid", "name")
+        folder = _first(file, "parent_folder") or path.replace("\\", "/").rpartition("/")[0] or _first(record, "share")
+        place = Place(folder or _first(_object(record, "metadata", "product"), "name"), path or name, 1)
     elif uid in (_WEB, _WEB_ACCESS):
         named, found = list(items(record, "web_resources")), list(items(record, "web_resources_result"))
         first = next(iter(named), _NOTHING)
@@ -239,8 +232,8 @@ def _place(record: Record, uid: int, asked: Request, service: str, operation: st
     return place
 
 
-def _bytes(record: Record) -> int | float | None:
-    for part, name in _SIZES:
+def _bytes(record: Record, file_left: bool) -> int | float | None:
+    for part, name in (*_SIZES, ("file", "size")) if file_left else _SIZES:
         size = _object(record, part).get(name)
         if (read := number(size.removesuffix(".0") if isinstance(size, str) else size)) is not None:
             return read
@@ -286,12 +279,13 @@ def decode(record: bytes) -> list[AccessEvent]:
         object=place.object or asked.object,
         subject=asked.subject,
         records=place.records * max(1, number(loaded, "count") or 1),
-        bytes=_bytes(loaded),
+        bytes=_bytes(loaded, uid == _FILE and _ACTIVITIES[uid].get(activity) == "export"),
         outcome="failure" if _failed(loaded, uid, activity) else "success",
     )
     if not event.subject and place.object and event.action in ("read", "export"):
         itself = event.resource in (place.object, f"{service_of(service)}:{place.object}")
-        event.subject = event.resource if itself else f"{event.resource}/{place.object}"
+        whole = place.object.startswith(f"{event.resource}/")  # a file by its path
+        event.subject = event.resource if itself else place.object if whole else f"{event.resource}/{place.object}"
     _identify(event, loaded, uid, f"{service_of(service)}:{operation}" if operation and service.endswith(_AWS) else "")
     return [event]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.decode import cloudtrail, decode_batch
+from stream.decode._json import load
 from stream.events import TEXT_BYTES_MAX, AccessEvent, BadRecord, EventBlock, Rejected
 
 Fields = dict[str, Any]
@@ -298,3 +301,36 @@ def test_a_list_with_a_bad_record_is_refused_whole_and_not_halved_in_silence() -
 ])  # fmt: skip
 def test_a_record_that_is_no_event_says_why(fields: Fields, why: str) -> None:
     assert reason(record(**fields)) == why
+
+
+FIXTURE = (Path(__file__).parent / "fixtures" / "cloudtrail.jsonl").read_bytes().splitlines()
+VALUES: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers(0, 9) | st.sampled_from(["", "true", "Failure", "Insight", "x"])
+    | st.just({}) | st.just([]) | st.just({"type": "AWSService", "invokedBy": "x.amazonaws.com"})
+)  # fmt: skip
+
+
+@given(st.data())
+def test_a_record_read_in_passing_is_the_one_read_with_care(data: st.DataObject) -> None:
+    """`_plain` skips what it does not need and remembers principals; `_event` does neither."""
+    record = orjson.loads(data.draw(st.sampled_from(FIXTURE)))
+    name = data.draw(st.sampled_from([*record, "errorCode", "readOnly", "sessionCredentialFromConsole", "Records"]))
+    record[name] = data.draw(VALUES)
+    raw = orjson.dumps(record)
+    with suppress(*cloudtrail._UNREAD):
+        if (plain := cloudtrail._plain(raw)) is not None:
+            assert plain == cloudtrail._event(load(raw))
+
+
+def test_text_that_is_none_is_found_where_it_is_skipped_at_first() -> None:
+    raw = orjson.dumps(record()).replace(b'"k"', b'"\\ud800"')
+    with pytest.raises(BadRecord, match="text_not_unicode"):
+        cloudtrail.decode(raw)
+
+
+def test_most_records_are_read_in_passing() -> None:
+    read = 0
+    for raw in FIXTURE:
+        with suppress(*cloudtrail._UNREAD):
+            read += cloudtrail._plain(raw) is not None
+    assert read >= len(FIXTURE) * 3 // 4

@@ -14,7 +14,7 @@ from stream.decode.accesslog import NO_REQUEST, request
 from stream.events import AccessEvent, BadRecord
 
 Attributes = dict[str, Any]
-AUTHENTICATION, HTTP, WEB, API, WEB_ACCESS, DATASTORE = 3002, 4002, 6001, 6003, 6004, 6005
+AUTHENTICATION, HTTP, WEB, API, WEB_ACCESS, DATASTORE, FILE = 3002, 4002, 6001, 6003, 6004, 6005, 6006
 TIME_MS = 1_750_748_400_000
 ROLE, SESSION = "arn:aws:iam::1:role/r", "arn:aws:sts::1:assumed-role/r/s"
 
@@ -22,7 +22,8 @@ ROLE, SESSION = "arn:aws:iam::1:role/r", "arn:aws:sts::1:assumed-role/r/s"
 ABOUT: dict[int, Attributes] = {
     AUTHENTICATION: {"user": {"uid": "u-1"}, "service": {"name": "portal"}}, DATASTORE: {"table": {"name": "t"}},
     HTTP: {"http_request": {"url": {"path": "/x"}}}, WEB_ACCESS: {"http_request": {"url": {"path": "/x"}}},
-    WEB: {"web_resources": [{"type": "lead"}]}, API: {"api": {"operation": "op", "service": {"name": "crm"}}},
+    FILE: {"file": {"path": "/sales/q2.xlsx", "size": 9}}, WEB: {"web_resources": [{"type": "lead"}]},
+    API: {"api": {"operation": "op", "service": {"name": "crm"}}},
 }  # fmt: skip
 METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE", "PATCH")  # by activity_id, from 1
 
@@ -52,6 +53,7 @@ def aws(operation: str, service: str = "s3", **api: Any) -> Attributes:
     (WEB, "read write read write delete list write export share"),
     (API, "read write read write delete"),
     (DATASTORE, "read read write login read write write delete list write read"),
+    (FILE, "read write export write delete write export write write read write write share write read export write"),
 ])  # fmt: skip
 def test_the_activity_says_the_action(class_uid: int, actions: str) -> None:
     """activity_id from 0 on; 99 is "other" and tells as little as 0, "unknown"."""
@@ -298,3 +300,21 @@ def test_what_is_not_about_access_or_names_nothing_is_said_to_be_so() -> None:
             ocsf.decode(orjson.dumps({"class_uid": uid, "time": TIME_MS}))
     assert reason(API, actor=None) == reason(API, time=None) == reason(API, api=None) == "missing_field"
     assert reason(HTTP, http_request={"http_method": "GET"}) == reason(DATASTORE, table=None) == "missing_field"
+
+
+@pytest.mark.parametrize(("attributes", "resource", "named", "subject"), [
+    ({}, "/sales", "/sales/q2.xlsx", "/sales/q2.xlsx"),
+    ({"file": {"path": "C:\\sales\\q2.xlsx"}}, "C:/sales", "C:\\sales\\q2.xlsx", "C:/sales/C:\\sales\\q2.xlsx"),
+    ({"file": {"uid": "f-1", "name": "q2", "parent_folder": "p"}}, "p", "f-1", "p/f-1"),
+    ({"file": {"name": "q2"}, "share": "team"}, "team", "q2", "team/q2"),
+    ({"file": {"name": "q2"}, "metadata": {"product": {"name": "drive"}}}, "drive", "q2", "drive/q2"),
+])  # fmt: skip
+def test_a_hosted_file_lies_in_its_folder(attributes: Attributes, resource: str, named: str, subject: str) -> None:
+    event = of(FILE, 2, **attributes)
+    assert (event.resource, event.object, event.subject) == (resource, named, subject)
+
+
+def test_the_size_of_a_hosted_file_left_where_it_was_exported_and_nothing_else_is_said() -> None:
+    assert [of(FILE, number).bytes for number in (2, 15, 14, 1)] == [9, 9, None, None]
+    assert of(FILE, 2, traffic={"bytes_out": 5}).bytes == 5
+    assert reason(FILE, file=None) == "missing_field"
