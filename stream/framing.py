@@ -1,4 +1,6 @@
-"""Where one record ends and the next begins: lines, or the objects of a JSON document, in memory bounded by one record.
+"""Where one record ends and the next begins: lines, rows of CSV, or the objects of a JSON document.
+
+The memory that it takes is bounded by one record.
 
 A framer is fed blocks of bytes and gives back whole records; it does not matter where the blocks are cut. A record
 longer than the limit is never held: its beginning is kept and its length counted.
@@ -6,20 +8,25 @@ longer than the limit is never held: its beginning is kept and its length counte
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from detectors.kernels import kernel
 from stream.records import Records
 
 HEAD_BYTES: Final = 4096  # of a record that is too long: enough to see what it was
 LINES: Final = -1
+CSV: Final = -2
+HEADER_BYTES_MAX: Final = 1 << 16
 SNIFF_BYTES: Final = 64  # what decides comes within the first few bytes of a document
-CARRIAGE_RETURN: Final = 13
+NEWLINE, CARRIAGE_RETURN, QUOTE = 10, 13, 34
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 
 _LEVELS: Final = (  # the depth at which the records of a document lie, by how it begins
@@ -27,11 +34,17 @@ _LEVELS: Final = (  # the depth at which the records of a document lie, by how i
     (1, re.compile(rb"\[\s*[{\]]")),  # an array of objects
     (0, re.compile(rb'\{[ \t\r]*\n\s*["}]')),  # objects printed over several lines
 )
+_HEADER: Final = re.compile(rb'"?[A-Za-z_]\w*"?(?:,"?[A-Za-z_]\w*"?){3,}\r?\n')  # four names at least, and nothing else
+_HEADER_SO_FAR: Final = re.compile(rb'[\w",]+\r?')
 
 
 def level_of(start: bytes, final: bool) -> int | None:
-    """LINES, or the depth of a document's records, by its first bytes; None while they are too few to tell."""
+    """LINES, CSV, or the depth of a document's records, by its first bytes; None while they are too few to tell."""
     text = start.lstrip()
+    if _HEADER.match(text):
+        return CSV
+    if not final and len(text) < HEADER_BYTES_MAX and _HEADER_SO_FAR.fullmatch(text):
+        return None
     for level, pattern in _LEVELS:
         if pattern.match(text):
             return level
@@ -54,6 +67,8 @@ class Framed:
 class LineFramer:
     """Records are lines; \\n and \\r\\n end them; empty lines are skipped but counted."""
 
+    level = LINES
+
     def __init__(self, record_bytes_max: int, offset: int = 0, line: int = 1) -> None:
         self.offset = offset  # bytes of whole records given back so far, with those skipped
         self.line = line  # the number of the next
@@ -68,7 +83,7 @@ class LineFramer:
             self._hold(block)
             return Framed()
         whole = block if end == len(block) else block[:end]
-        framed = self._split(self._rest + whole if self._rest else whole)
+        framed = self._split(Records.lines(self._rest + whole if self._rest else whole))
         self._rest, self._dropped = b"", 0
         self._hold(block[end:])
         return framed
@@ -77,7 +92,7 @@ class LineFramer:
         """The last line, when nothing ends it."""
         if not self._rest:
             return Framed()
-        framed = self._split(self._rest + b"\n")
+        framed = self._split(Records.of([self._rest]))
         self.offset -= 1  # the newline was ours
         self._rest, self._dropped = b"", 0
         return framed
@@ -99,9 +114,9 @@ class LineFramer:
         else:
             self._rest += tail
 
-    def _split(self, data: bytes) -> Framed:
+    def _split(self, found: Records) -> Framed:
+        data = found.data
         self.offset += len(data) + self._dropped
-        found = Records.lines(data)
         lines = np.arange(self.line, self.line + len(found), dtype=np.int64)
         self.line += len(found)
         lengths = found.stops - found.starts
@@ -118,6 +133,61 @@ class LineFramer:
             lengths[ends] -= 1
         kept = lengths > 0
         return Framed(found, lines, too_long) if kept.all() else Framed(found.take(kept), lines[kept], too_long)
+
+
+class CsvFramer(LineFramer):
+    """Records are the rows of a CSV file (RFC 4180) as JSON objects, by the names in its first row.
+
+    A quoted value may hold line ends. A row that is none, or has another number of values, is handed over as it is.
+    """
+
+    level = CSV
+
+    def __init__(self, record_bytes_max: int, offset: int = 0, line: int = 1, header: str = "") -> None:
+        super().__init__(record_bytes_max, offset, line)
+        self.header = header  # the first row, as it is written
+        self._quoted = 0  # 1 where what is held ends within quotes
+
+    def feed(self, block: bytes) -> Framed:
+        """The rows that end in this block."""
+        raw = np.frombuffer(block, np.uint8)
+        quoted = (np.cumsum(raw == QUOTE) + self._quoted) & 1
+        ends = np.flatnonzero((raw == NEWLINE) & (quoted == 0))
+        self._quoted = int(quoted[-1]) if len(quoted) else self._quoted
+        if not len(ends):
+            self._hold(block)
+            return Framed()
+        stops = ends + len(self._rest)
+        starts = np.concatenate(([0], stops[:-1] + 1))
+        framed = self._split(Records(self._rest + block[: ends[-1] + 1], starts, stops))
+        self._rest, self._dropped = b"", 0
+        self._hold(block[ends[-1] + 1 :])
+        return self._named(framed)
+
+    def finish(self) -> Framed:
+        """The last row, when nothing ends it."""
+        return self._named(super().finish())
+
+    def forget(self) -> None:
+        """Let go of the row that has not ended."""
+        super().forget()
+        self._quoted = 0
+
+    def _named(self, framed: Framed) -> Framed:
+        rows, lines = framed.records, framed.lines
+        if rows and not self.header:
+            self.header = rows[0].decode(errors="replace")
+            rows, lines = rows[1:], lines[1:]
+        names = next(csv.reader([self.header]), [])
+        return Framed(Records.of([_object(names, row) for row in rows]), lines, framed.too_long)
+
+
+def _object(names: list[str], row: bytes) -> bytes:
+    try:
+        values = next(csv.reader(io.StringIO(row.decode(), newline=""), strict=True), [])
+    except (csv.Error, UnicodeDecodeError):
+        return row
+    return orjson.dumps(dict(zip(names, values, strict=True))) if len(names) == len(values) else row
 
 
 class DocumentFramer:
@@ -184,8 +254,12 @@ class DocumentFramer:
             self._rest += part
 
 
-def framer(level: int, record_bytes_max: int, offset: int = 0, line: int = 1) -> LineFramer | DocumentFramer:
-    """The framer for what `level_of` told, from a byte offset on at which a record has ended."""
+def framer(
+    level: int, record_bytes_max: int, offset: int = 0, line: int = 1, header: str = ""
+) -> LineFramer | DocumentFramer:
+    """The framer for what `level_of` told, from a byte offset on at which a record has ended; the header of a CSV."""
+    if level == CSV:
+        return CsvFramer(record_bytes_max, offset, line, header)
     if level == LINES:
         return LineFramer(record_bytes_max, offset, line)
     return DocumentFramer(level, record_bytes_max, offset, line)

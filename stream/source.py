@@ -29,7 +29,7 @@ from stream.deadletters import RAW_BYTES_MAX, DeadLetter
 from stream.decode import Format, detect, format_named
 from stream.errors import TriplineError, UsageError
 from stream.events import BadRecord
-from stream.framing import LINES, UTF8_BOM, DocumentFramer, Framed, LineFramer, framer, level_of
+from stream.framing import LINES, UTF8_BOM, CsvFramer, DocumentFramer, Framed, LineFramer, framer, level_of
 from stream.records import Records
 
 RECORD_BYTES_MAX: Final = 1 << 20
@@ -42,7 +42,8 @@ TAIL_BYTES: Final = 4096  # what a file must still hold before the position, to 
 class Position(msgspec.Struct, frozen=True):
     """Where to go on: after `offset` unpacked bytes of `path`, whose next record has the place `line`.
 
-    tail: digest of the last `tail_bytes` before the offset; before: how many files were read before this one.
+    tail: digest of the last `tail_bytes` before the offset; before: how many files were read before this one. header:
+    the first row of a CSV file.
     """
 
     path: str
@@ -53,6 +54,7 @@ class Position(msgspec.Struct, frozen=True):
     tail_bytes: int
     tail: str
     before: int
+    header: str = ""
 
 
 @dataclass(slots=True)
@@ -192,7 +194,7 @@ class _Reading:
         if resume is not None:
             self._line = resume.line
             if path != STDIN:
-                self._framer = framer(resume.level, source.record_bytes_max, resume.offset, resume.line)
+                self._framer = framer(resume.level, source.record_bytes_max, resume.offset, resume.line, resume.header)
                 self._fed = self.skip = resume.offset
                 self._tail = (resume.tail_bytes, resume.tail)
             if self._format is None and resume.format:
@@ -287,10 +289,11 @@ class _Reading:
 
     def _position(self) -> Position:
         framing = self._framer
-        level = LINES if isinstance(framing, LineFramer) or framing is None else framing.level
+        level = framing.level if framing is not None else LINES
+        header = framing.header if isinstance(framing, CsvFramer) else ""
         offset = self._mark + framing.offset if framing is not None else 0
         name = self._format.name if self._format is not None else ""
-        return Position(self.path, offset, self._next_line(), level, name, *self._tail, self._before)
+        return Position(self.path, offset, self._next_line(), level, name, *self._tail, self._before, header)
 
     def _next_line(self) -> int:
         return self._framer.line if self._framer is not None else self._line
