@@ -50,9 +50,9 @@ def test_rows_are_records_by_their_names_wherever_the_file_is_cut(
 def test_a_framer_goes_on_where_another_has_stopped(rows: list[list[str]], cut: int) -> None:
     data = written(rows)
     first = CsvFramer(1 << 20)
-    seen = first.feed(data[: cut % (len(data) + 1)]).records
+    seen = list(first.feed(data[: cut % (len(data) + 1)]).records)
     second = CsvFramer(1 << 20, first.offset, first.line, first.header)
-    seen = [*seen, *second.feed(data[first.offset :]).records]
+    seen += second.feed(data[first.offset :]).records
     assert list(map(orjson.loads, seen)) == [dict(zip(NAMES, row, strict=True)) for row in rows]
 
 

@@ -225,7 +225,7 @@ def test_without_a_status_a_request_is_not_overlooked() -> None:
 
 @pytest.mark.parametrize(("fields", "reason"), [
     ({"time_iso8601": None}, "missing_field"),
-    ({"remote_addr": None}, "missing_field"),
+    ({"remote_addr": None}, "missing_field"), ({"EVENT_TYPE": "URI"}, "unknown_format"),
     ({"request": None, "status": None}, "missing_field"),
     ({"time_iso8601": None, "time_local": "99/Jun/2025:07:00:00 +0000"}, "time_unreadable"),
 ])  # fmt: skip

@@ -205,14 +205,13 @@ def test_where_a_batch_splits_changes_nothing(fmt: Format, split: int) -> None:
     assert rows(whole) == rows(first) + rows(second)
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.permutations(list(formats().values())))
-def test_a_mixed_log_is_told_apart_record_by_record(order: list[Format]) -> None:
-    """As `--format auto` does with a topic that many systems write to: the first format that is found reads its own."""
-    records = [(fmt, fixture(fmt)[0]) for fmt in order]
+def test_a_mixed_log_is_told_apart_record_by_record(fmt: Format) -> None:
+    """As `--format auto` does with a topic that many systems write to: the format found first reads its own only."""
+    order = [fmt, *(other for other in formats().values() if other is not fmt)]
+    records = [(each, record) for each in order for record in fixture(each)[:4]]
     block, rejected = decode_batch(
-        order[0], [record for _, record in records], "t", np.arange(len(records)), TIME_MS_MAX, mixed=True
+        fmt, [record for _, record in records], "t", np.arange(len(records)), TIME_MS_MAX, mixed=True
     )
     assert rejected == []
-    alone = [batch(fmt, [record], [line])[0] for line, (fmt, record) in enumerate(records)]
+    alone = [batch(each, [record], [line])[0] for line, (each, record) in enumerate(records)]
     assert rows(block) == [row for each in alone for row in rows(each)]
