@@ -82,7 +82,10 @@ class Deployment:
 
     async def _produce(self, records: Sequence[bytes], run: int) -> None:
         async with AIOKafkaProducer(
-            bootstrap_servers=self.config.kafka.bootstrap_servers, linger_ms=5, compression_type="lz4"
+            bootstrap_servers=self.config.kafka.bootstrap_servers,
+            linger_ms=5,
+            compression_type="lz4",
+            enable_idempotence=True,
         ) as producer:
             for i, record in enumerate(records):
                 await producer.send(self.access, record, partition=i // run % self.inputs)

@@ -71,6 +71,8 @@ def check(deployment: Deployment, records: list[bytes]) -> None:
     state."""
     from stream import blocks
 
+    given = [record.value for record in deployment.read(deployment.access)]
+    assert Counter(given) == Counter(records), "the test's own producer lost records"
     places: Counter[tuple[str, int]] = Counter()
     for record in deployment.read(deployment.config.kafka.observations):
         block = blocks.decode(record.value).block
