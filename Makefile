@@ -66,7 +66,7 @@ audit: $(TOOLS)/.ready ## known vulnerabilities of what is in the image; fails t
 
 lock: ## resolve pyproject.toml anew into requirements.lock, and into deploy/image.lock without what only tests need (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml --output-file requirements.lock
-	echo "setuptools>=77" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraint requirements.lock pyproject.toml - --output-file deploy/image.lock
+	echo "setuptools>=77" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraint requirements.lock --extra avro --extra protobuf --extra store pyproject.toml - --output-file deploy/image.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header deploy/tools.in --output-file deploy/tools.lock
 
 clean: ## remove what the other targets made
