@@ -11,6 +11,7 @@ settings.load_profile("tripline")
 BROKERS = ("tests/kafka/", "tests/deploy/", "tests/delivery/")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One after the other where processes are started and memory is what is short; the rest as cores are free."""
     for item in items:
