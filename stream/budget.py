@@ -18,8 +18,8 @@ from detectors.base import DAY_MS
 from detectors.fusion import Entity
 from stream.alerts import severity_of
 
-# The threshold lets chance spend a 16th of the budget: models err, and the rest is for what is real.
-OPEN_SHARE: Final = 16.0
+# The threshold lets chance spend a 32nd of the budget: models err, and the rest is for what is real.
+OPEN_SHARE: Final = 32.0
 REASONS: Final = ("budget", "incidents_max", "ranked", "muted")  # why an entity's evidence opens nothing
 REMEMBERED_MAX: Final = 500  # entities that were held back and have been counted
 OUTSTANDING_BITS: Final = 6.0  # above all that was opened lately; 64 times rarer

@@ -32,9 +32,6 @@ BEFORE_MS: Final = 600_000  # an incident's first events may be earlier than its
 WITHIN_MIN: Final = 0.5  # of an entity's evidence, in the events of an incident that it joins
 FRESH_MS: Final = HOUR_MS  # two campaigns do not begin on the same events within the hour
 CAUSE_MS: Final = 6 * HOUR_MS  # findings of one cause belong together while they are not farther apart
-PLACES: Final = ("source", "network", "client")
-NEW_PLACE_MS: Final = 2 * DAY_MS  # a place this young has no ordinary users yet
-RARE_MAX: Final = 0.001  # of all traffic, by a place that is somebody's alone
 SIGNALS_MAX: Final = 200  # looked at in one tick, strongest first
 INCIDENTS_MAX: Final = 500  # open at once; beyond, nothing opens and what was held back is counted
 REOPEN_MS: Final = 7 * DAY_MS
@@ -164,8 +161,6 @@ class Correlator:
         theirs = self._rows(*incident.entity, incident.mask) & recent
         if not mine.any() or not theirs.any():
             return False
-        if now_ms - incident.last <= CAUSE_MS and self._one_place(mine, theirs, now_ms):
-            return True
         within = np.count_nonzero(mine & self._touching(incident.entity)) / np.count_nonzero(mine)
         covered = np.count_nonzero(theirs & self._touching(entity)) / np.count_nonzero(theirs)
         if covered >= COVERED_MIN and within >= EXPLAINED_MIN:
@@ -186,19 +181,6 @@ class Correlator:
             mine == self._foremost(detector.cause, self._rows(m.kind, m.value, mask)) for m in known
         )
 
-    def _one_place(self, mine: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_], now_ms: int) -> bool:
-        """Whether both come, for the most part, from one place that hardly anybody else has ever used."""
-        for kind in PLACES:
-            slot = self._foremost(kind, mine)
-            if slot < 0 or slot != self._foremost(kind, theirs):
-                continue
-            at_place = self._trace.rows["slots"][:, TRACED.index(kind)] == slot
-            from_there = min(np.count_nonzero(at_place & rows) / np.count_nonzero(rows) for rows in (mine, theirs))
-            age_ms = now_ms - 1000 * int(self._tables[kind].entities[slot]["born"])
-            if from_there >= WITHIN_MIN and (age_ms <= NEW_PLACE_MS or self._share_of(kind, slot) <= RARE_MAX):
-                return True
-        return False
-
     def _foremost(self, kind: str, rows: npt.NDArray[np.bool_]) -> int:
         """The slot of this kind that most of the rows have; -1 where there are none."""
         slots = self._trace.rows["slots"][:, TRACED.index(kind)][rows]
@@ -209,12 +191,10 @@ class Correlator:
         return self._trace.touching(entity[0], self._tables[entity[0]].slot(entity[1]))
 
     def _share(self, entity: Entity) -> float:
-        return self._share_of(entity[0], self._tables[entity[0]].slot(entity[1]))
-
-    def _share_of(self, kind: str, slot: int) -> float:
-        return float(self._tables[kind].entities["events"][slot]) / max(
-            float(self._tables["fleet"].entities["events"][0]), 1.0
-        )
+        """The entity's share of all traffic over about a day."""
+        table = self._tables[entity[0]]
+        slot = table.slot(entity[1])
+        return float(table.entities["events"][slot]) / max(float(self._tables["fleet"].entities["events"][0]), 1.0)
 
     def _join(self, incident: Incident, evidence: Evidence, score: float) -> None:
         name = member(evidence)

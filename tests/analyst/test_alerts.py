@@ -126,7 +126,10 @@ def test_show_gives_one_and_export_all_as_a_document_or_a_table(
     assert [(r["id"], r["severity"], r["records"]) for r in rows][1] == ("tl-bbb1", "critical", "5000")
 
 
-def test_verdicts_stand_beside_the_alerts(path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_verdicts_stand_beside_the_alerts(
+    path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     log = str(tmp_path / "feedback")
     named = ["--alerts", str(path), "--feedback", log]
     assert main(["feedback", "tl-b", "true", *named]) == 0

@@ -28,7 +28,7 @@ from stream.signals import Signal
 from tests.streams import raw
 
 TRIPLINE = str(Path(sys.executable).with_name("tripline"))
-READY_S = 120.0
+READY_S = 300.0
 _numbers = count(1)
 
 

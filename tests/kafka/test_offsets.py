@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kafka.cluster import Cluster
-from tests.kafka.deployment import Deployment
+from tests.kafka.deployment import READY_S, Deployment
 from tests.kafka.test_worker import CONFIG, ended, records
 
 __all__ = ["records"]  # a fixture
@@ -27,7 +27,7 @@ def test_offsets_that_were_reset_are_told_or_made_good(cluster: Cluster, tmp_pat
         at = asyncio.run(deployment.committed("detect", topic, count))
         asyncio.run(deployment.reset("detect", topic, [offset // 2 for offset in at]))
         back = deployment.start(roles=["detect"])
-        assert back.wait(60) == 1
+        assert back.wait(READY_S) == 1
         assert "the offsets were reset" in deployment.log()
         asyncio.run(deployment.reset("detect", topic, at))
         again = deployment.start(roles=["ingest"])
@@ -76,7 +76,7 @@ def test_retention_that_overtakes_ingest_is_told(
             worker.send_signal(signal.SIGCONT)
         else:
             worker = deployment.start(roles=["ingest"])
-        assert worker.wait(60) == 1
+        assert worker.wait(READY_S) == 1
         said = deployment.log()
         assert "overtaken" in said or "has nothing before" in said
         assert "reset the group's offsets" in said.lower()
