@@ -8,12 +8,16 @@ from hypothesis import settings
 settings.register_profile("tripline", deadline=None)
 settings.load_profile("tripline")
 
-BROKERS = ("tests/kafka/", "tests/deploy/", "tests/delivery/")
+TOGETHER = {  # in one process each: what starts brokers, and what shares the same replays
+    "brokers": ("tests/kafka/", "tests/deploy/", "tests/delivery/"),
+    "replays": ("tests/test_replay.py",),
+}
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One after the other where processes are started and memory is what is short; the rest as cores are free."""
     for item in items:
-        if item.nodeid.startswith(BROKERS):
-            item.add_marker(pytest.mark.xdist_group("brokers"))
+        for name, beginnings in TOGETHER.items():
+            if item.nodeid.startswith(beginnings):
+                item.add_marker(pytest.mark.xdist_group(name))
