@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,18 @@ class Deployment:
         self.wait_until_left(0)
         observed = self.config.kafka.observations, self.config.kafka.partitions
         asyncio.run(self._wait(lambda: self._behind("detect", *observed), 0))
+
+    def wait_until_ready(self, port: int) -> None:
+        """Wait until the worker that serves its metrics there has partitions and works."""
+
+        def ready() -> bool:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+                    return bool(answer.status == HTTPStatus.OK)
+            except OSError:
+                return False
+
+        self.wait_until(ready)
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds; a deployment without a process is an error."""

@@ -18,6 +18,7 @@ import pytest
 
 from tests.kafka.cluster import Cluster
 from tests.kafka.deployment import Deployment
+from tests.kafka.node import free_ports
 from tests.kafka.test_worker import CONFIG, SEED, check, ended, records
 
 __all__ = ["records"]  # a fixture
@@ -120,7 +121,9 @@ def the_disk_is_full(history: History) -> None:
 
 
 def another_joins_and_leaves(history: History) -> None:
-    other = history.deployment.start()
+    port = next(free_ports())
+    other = history.deployment.start(metrics_port=port)
+    history.deployment.wait_until_ready(port)
     history.deployment.wait_until_left(0)
     ended(history.deployment, other)
 

@@ -21,6 +21,7 @@ from stream.incidents import generate, load_incident
 from stream.incidents.jsonl import lines_of
 from tests.kafka.cluster import Cluster
 from tests.kafka.deployment import READY_S, Deployment
+from tests.kafka.node import free_ports
 
 CONFIG = Config(warmup_h=12.0, session_lifetime_h=12.0, tick_s=300, snapshot_every_s=0.0)
 POISON = (b"\xff\xfe", b'{"time": "yesterday"}', b"", b"[" * 5_000)
@@ -59,11 +60,18 @@ def deploy(cluster: Cluster, tmp_path: Path) -> Iterator[Make]:
 
 
 def ended(deployment: Deployment, process: Any) -> float:
-    """Ask a worker to end; the seconds that it took."""
+    """Ask a worker to end, as soon as it can be asked; the seconds that it took."""
+    deployment.wait_until(lambda: process.poll() is not None or _listens(process.pid, signal.SIGTERM))
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0, deployment.log()[-4000:]
     return time.monotonic() - began
+
+
+def _listens(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal: before, it ends by the signal, as every process does."""
+    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def check(deployment: Deployment, records: list[bytes]) -> None:
@@ -132,11 +140,15 @@ def test_a_frozen_worker_is_fenced_when_it_wakes(deploy: Make, records: list[byt
 
 def test_two_workers_share_the_partitions_and_one_takes_over(deploy: Make, records: list[bytes]) -> None:
     """The second joins in the middle, the first leaves: state goes with the partitions, by the shared directory."""
-    deployment = deploy(records)
+    half = len(records) // 2
+    deployment = deploy(records[:half])
     first = deployment.start()
-    deployment.wait_until_left(3 * len(records) // 4)
-    second = deployment.start()
-    deployment.wait_until_left(len(records) // 2)
+    deployment.wait_until_left(half // 2)
+    port = next(free_ports())
+    second = deployment.start(metrics_port=port)
+    deployment.wait_until_ready(port)
+    deployment.produce(records[half:])
+    deployment.wait_until_left(half // 2)
     ended(deployment, first)
     deployment.wait_until_done()
     ended(deployment, second)
