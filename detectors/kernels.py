@@ -45,6 +45,44 @@ def inline(function: F) -> F:
     return cast(F, _numba.njit(cache=True, error_model="numpy", inline="never")(function))
 
 
+AHEAD = 8  # rows before a row is needed that it is asked for
+LINE = 64  # bytes that memory hands out at a time
+
+
+def _prefetch() -> Any:
+    """The LLVM intrinsic, over every cache line of one row."""
+    core = {name: importlib.import_module(f"numba.core.{name}") for name in ("cgutils", "extending", "types")}
+    ir = importlib.import_module("llvmlite.ir")
+    cgutils, types = core["cgutils"], core["types"]
+    byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+    hint = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+
+    def prefetch(_typing: Any, array: Any, index: Any) -> Any:
+        if not isinstance(array, types.Array):
+            return None
+
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = signature.args[0]
+            where = context.cast(builder, arguments[1], signature.args[1], types.intp)
+            row = cgutils.get_item_pointer(
+                context, builder, kind, context.make_array(kind)(context, builder, arguments[0]), [where]
+            )
+            ask = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0i8")
+            row = builder.bitcast(row, byte)
+            for offset in range(0, context.get_abi_sizeof(context.get_data_type(kind.dtype)), LINE):
+                line = builder.gep(row, [ir.IntType(64)(offset)])
+                builder.call(ask, [line, word(1), word(3), word(1)])  # to write it; to keep it near; data
+            return context.get_dummy_value()
+
+        return types.void(array, index), code
+
+    return core["extending"].intrinsic(prefetch)
+
+
+# prefetch(rows, i) asks for rows[i] before it is needed; an i that is out of bounds does nothing. What is looked up by
+# entity lies anywhere in memory, and a loop that waits for each row does little else.
+prefetch = _prefetch()
+
 LN2 = math.log(2.0)
 LN_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 

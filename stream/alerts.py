@@ -15,7 +15,8 @@ from stream.signals import Place, Signal, distinct
 
 SCHEMA: Final = "tripline.alert/1"
 RUNBOOK: Final = "deploy/RUNBOOK-alerts.md"  # where `runbook_url` names no other page
-SEVERITIES: Final = (("critical", 20.0), ("high", 10.0), ("medium", 4.0))  # score_bits from which
+STATUSES: Final = ("open", "update", "closed")
+SEVERITIES: Final = (("critical", 20.0), ("high", 10.0), ("medium", 4.0))  # score_bits from which; else low
 
 
 class EntityRef(msgspec.Struct, frozen=True, order=True):

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.kernels import inline, kernel
+from detectors.kernels import AHEAD, inline, kernel, prefetch
 from stream.errors import TriplineError
 
 U64 = npt.NDArray[np.uint64]
@@ -136,7 +136,12 @@ def _resolve(
         lookup, owner, tally = lookups[k], owners[k], tallies[k]
         mask = np.uint64(lookup.shape[0] - 1)
         tally[NEW] = 0
-        for i in range(hashes.shape[1]):
+        n = hashes.shape[1]
+        for i in range(n):
+            if i + 2 * AHEAD < n:
+                prefetch(lookup, hashes[k, i + 2 * AHEAD] & mask)
+            if i + AHEAD < n:
+                prefetch(owner, lookup[hashes[k, i + AHEAD] & mask])
             h = hashes[k, i]
             if h == np.uint64(0):
                 slots[k, i] = ABSENT
@@ -351,11 +356,11 @@ def resolve(indexes: Sequence[Index], hashes: U64, texts: Sequence[tuple[U8, I64
 
 
 def grown(array: npt.NDArray[np.generic], wanted: int, limit: int | None = None) -> Any:
-    """`array` with room for `wanted` rows and half as many more, the new ones zero, but for no more than `limit`.
+    """`array` with room for `wanted` rows and as many more, the new ones zero, but for no more than `limit`.
 
     Room that was never written to is the kernel's promise and not yet memory.
     """
-    size = max(wanted, 16) + max(wanted, 16) // 2
+    size = 2 * max(wanted, 16)
     out = np.zeros(size if limit is None else max(wanted, min(size, limit)), array.dtype)
     out[: len(array)] = array
     return out
@@ -366,6 +371,9 @@ def _seen_before(hashes: U64, tables: U64, used: I64, repeated: U8) -> None:
     half = tables.shape[1]
     mask = np.uint64(half - 1)
     for i in range(hashes.shape[0]):
+        if i + AHEAD < hashes.shape[0]:
+            prefetch(tables[0], hashes[i + AHEAD] & mask)
+            prefetch(tables[1], hashes[i + AHEAD] & mask)
         h = hashes[i]
         repeated[i] = 0
         if h == np.uint64(0):

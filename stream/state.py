@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.base import DAY_MS, ENTITY, HORIZONS_S, HOUR_MS, TOUCH, Array, Columns
-from detectors.kernels import inline, kernel
+from detectors.kernels import AHEAD, inline, kernel, prefetch
 from stream.keys import I64, U8, U64, Index, grown, resolve
 
 FLEET: Final = "fleet"  # the kind of one entity without a name
@@ -28,6 +28,8 @@ def _touch(
     entities: Array, slots: npt.NDArray[np.int32], time: I64, rates: npt.NDArray[np.float64], out: Array
 ) -> None:
     for i in range(slots.shape[0]):
+        if i + AHEAD < slots.shape[0]:
+            prefetch(entities, slots[i + AHEAD])
         slot = slots[i]
         t = out[i]
         t["slot"] = slot

@@ -41,10 +41,12 @@ import numpy.typing as npt
 from detectors.base import CLASSES, DAY_MS, FINDING, HOUR_MS, KINDS, Array, Columns, Feature, Frame
 from detectors.baselines.calibration import LEVELS, Survival
 from detectors.kernels import (
+    AHEAD,
     inline,
     kernel,
     level_of,
     normal_tail_bits,
+    prefetch,
     student_tail_bits,
     student_to_normal,
 )
@@ -68,6 +70,8 @@ POPULATION_STEPS: Final = 20_000.0
 PEAK_STEP: Final = 1.02  # a peak is looked at again once it has risen by this factor
 SUSPECT_WEIGHT: Final = 0.1
 SEASON_BINS: Final = 24 + 7
+# Never 1.5 s above anyone's E: of counts near 0, Poisson's part of s alone is ln 2 and more.
+FEW: Final = math.expm1(1.5 * math.sqrt(0.5 + SPREAD_MIN * SPREAD_MIN))
 
 
 def level_dtype(features: int) -> np.dtype[Any]:
@@ -225,6 +229,8 @@ def _observe(
 ) -> int:  # fmt: skip
     features = x.shape[1]
     for i in range(touch.shape[0]):
+        if i + AHEAD < touch.shape[0]:
+            prefetch(state, touch[i + AHEAD]["slot"])
         t = touch[i]
         slot = t["slot"]
         if slot < 0:
@@ -279,7 +285,7 @@ def _observe(
                 if c <= _whole(r["peak"][h, f]) * PEAK_STEP and not opens:
                     continue
                 r["peak"][h, f] = _half(c)
-                if x[i, f] <= 0.0 or pop[k, h, f, 0] < PEOPLE_MIN:
+                if c <= FEW or x[i, f] <= 0.0 or pop[k, h, f, 0] < PEOPLE_MIN:
                     continue
                 y = math.log(1.0 + c)
                 expected, spread, dof = _expect(r, h, f, _season(season[k], now, h, f), pop[k, h, f])

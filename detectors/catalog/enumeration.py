@@ -32,7 +32,7 @@ import numpy.typing as npt
 from detectors.base import CLASSES, FINDING, KINDS, Array, Feature, Frame
 from detectors.baselines.calibration import LEVELS, Survival
 from detectors.baselines.share import PRIOR_TRIALS, SUSPECT_WEIGHT, TRIALS_MIN, ShareDetector
-from detectors.kernels import inline, kernel, level_of, share_bits
+from detectors.kernels import AHEAD, inline, kernel, level_of, prefetch, share_bits
 
 USERS: Final = ("account", "credential", "source")  # the account first: it tells what is usual of a resource
 PLACES: Final = ("network", "client", "issuer")
@@ -202,6 +202,8 @@ def _walk(
 ) -> int:  # fmt: skip
     """Take every look at something that is named into the entities of one kind; findings written so far."""
     for i in range(touch.shape[0]):
+        if i + AHEAD < touch.shape[0]:
+            prefetch(state, touch[i + AHEAD]["slot"])
         t = touch[i]
         if t["slot"] < 0 or not looks[i]:
             continue

@@ -23,7 +23,7 @@ import numpy as np
 
 from detectors.base import Array, Feature, Frame
 from detectors.baselines.level import LevelDetector, level_dtype
-from detectors.kernels import inline, kernel
+from detectors.kernels import AHEAD, inline, kernel, prefetch
 
 REGISTERS: Final = 32
 REGISTER_BITS: Final = 5
@@ -40,6 +40,8 @@ def _new_subjects(states: tuple[Array, ...], touches: tuple[Array, ...], subject
 @inline
 def _count(state: Array, touch: Array, hashes: Array, x: Array) -> None:
     for i in range(touch.shape[0]):
+        if i + AHEAD < touch.shape[0]:
+            prefetch(state, touch[i + AHEAD]["slot"])
         x[i, 0] = 0.0
         t = touch[i]
         slot = t["slot"]

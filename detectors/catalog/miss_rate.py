@@ -44,7 +44,7 @@ from detectors.baselines.share import (
     _expected,
     _share,
 )
-from detectors.kernels import inline, kernel, level_of, share_bits
+from detectors.kernels import AHEAD, inline, kernel, level_of, prefetch, share_bits
 
 REGISTERS: Final = 16
 STEADY: Final = 500.0  # trials beyond which a share says no more: it drifts by itself
@@ -157,6 +157,8 @@ def _observe(
     """Count and score each event on its entity of one kind; findings written."""
     found = 0
     for i in range(touch.shape[0]):
+        if i + AHEAD < touch.shape[0]:
+            prefetch(state, touch[i + AHEAD]["slot"])
         t = touch[i]
         slot = t["slot"]
         if slot < 0:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from stream.alerts import SEVERITIES, STATUSES
 from stream.ingest import Ingest
 from stream.metrics.families import counter, counters, gauges, histograms
 from stream.metrics.pipeline import PipelineCollector
@@ -28,6 +30,8 @@ _SNAPSHOTS: Final[tuple[tuple[str, str, Callable[[Detect], float]], ...]] = (
     ("tripline_snapshot_bytes", "Bytes of a partition's latest snapshot.", lambda stage: stage.snapshot_bytes),
     ("tripline_snapshot_seconds", "Time that a partition's latest snapshot took.", lambda stage: stage.snapshot_s),
 )  # fmt: skip
+# A rate needs what it rises from: those that were not seen yet are at 0.
+ALL_SIGNALS: Final = dict.fromkeys(product(STATUSES, (*dict(SEVERITIES), "low")), 0)
 
 
 class WorkerCollector:
@@ -44,7 +48,7 @@ class WorkerCollector:
         yield counter("tripline_future_events", "Events ahead of their arrival, scored at it.", worker.future)
         yield counters(
             "tripline_signals_sent", "Revisions of a partition's incidents, passed on.", ["status", "severity"],
-            dict(worker.alerts),
+            ALL_SIGNALS | worker.alerts,
         )  # fmt: skip
         if worker.registry is not None:
             for name, text, count in (

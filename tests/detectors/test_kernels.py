@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import pytest
 import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from detectors.kernels import LN2, level_of, normal_tail_bits, share_bits, student_tail_bits
+from detectors.base import Array
+from detectors.kernels import LN2, kernel, level_of, normal_tail_bits, prefetch, share_bits, student_tail_bits
 
 DEVIATES = st.floats(1.5, 200.0)
 DOF = st.integers(4, 254).map(float)  # four of the prior and up to 250 samples
@@ -105,3 +108,16 @@ def test_share_bits_take_any_counts(hits: float, trials: float, share: float) ->
     """Decayed counts are fractions, and hits may pass the trials by rounding: finite and not negative all the same."""
     assert 0.0 <= share_bits(hits, trials, share) < math.inf
     assert share_bits(hits, 0.0, share) == 0.0
+
+
+@kernel
+def _ask(rows: Array, indexes: Array) -> None:
+    for i in indexes:
+        prefetch(rows, i)
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.uint8), np.dtype(np.int64), np.dtype([("a", np.float32, (50,))])])
+def test_asking_ahead_changes_nothing_wherever_it_points(dtype: np.dtype[Any]) -> None:
+    rows = np.ones(10, dtype)
+    _ask(rows, np.array([0, 9, 10, -1, 2**40, -(2**40), 2**62], np.int64))
+    assert (rows == np.ones(10, dtype)).all()

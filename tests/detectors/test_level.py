@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from river import stats
 
 from detectors.base import DAY_MS, ENTITY, HOUR_MS, KINDS, TOUCH, Array, Feature, Frame
-from detectors.baselines.level import LevelDetector, level_dtype
+from detectors.baselines import level
+from detectors.baselines.level import FEW, UNIT, LevelDetector, level_dtype
 from detectors.catalog.fan_out import FanOut
 from stream.state import RATES_MS, _touch
 from tests.detectors.twins import GATE, Twin
@@ -245,3 +246,18 @@ def test_a_session_is_expected_to_show_what_its_account_does(habit: float, expec
         touch["slot"] = 1
     rows = probe.score(f, state, np.full((1, 1, 1), 1_000.0), 0)
     assert int((rows["kind"] == KINDS.index("credential")).sum()) == expected
+
+
+@given(
+    st.integers(0, 250), st.floats(-2.0, 12.0), st.floats(-2.0, 12.0), st.floats(0.0, 9.0), st.floats(0.0, 12.0),
+    st.floats(0.0, 9.0), st.floats(0.0, 9.0), st.floats(0.0, 12.0), st.floats(-3.0, 3.0),
+)  # fmt: skip
+def test_what_is_too_few_to_look_at_is_never_surprising(
+    n: int, mean: float, ref: float, var: float, record: float, between: float, within: float, usual: float,
+    season: float,
+) -> None:  # fmt: skip
+    """For no past and no population is FEW, or less, 1.5 deviates above what is expected."""
+    row = np.zeros(1, STATE)[0]
+    row["n"], row["mean"], row["var"], row["ref"], row["record"] = n, mean, var, int(ref * UNIT), int(record * UNIT)
+    expected, spread, _ = level._expect(row, 0, 0, season, np.array([100.0, usual, between, within, 50.0]))
+    assert math.log1p(FEW) <= expected + 1.5 * spread + 1e-12
