@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.deploy.pager import Pager
+from tests.deploy.pictures import Span, load, picture
 from tests.kafka.cluster import Cluster, requirements
 from tests.kafka.guard import Guard
 from tests.kafka.node import free_ports
@@ -41,6 +43,7 @@ DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 TRIPLINE: Final = str(Path(sys.executable).with_name("tripline"))
 NEEDED: Final = {"prometheus": "prometheus", "prometheus-alertmanager": "prometheus-alertmanager"}
 SERVERS: Final = ("alertmanager", "prometheus")
+DASHBOARDS: Final = ("analyst", "operator")
 PARTITIONS: Final = 2
 WITHIN_S: Final = 400.0  # a machine that does other things as well
 POLL_S: Final = 0.5
@@ -185,8 +188,21 @@ class Stack:
 
     def query(self, expression: str) -> list[Any]:
         """What Prometheus answers to an instant query; URLError where it refuses."""
-        url = f"{self.url('prometheus')}/api/v1/query?{urlencode({'query': expression})}"
-        with urlopen(url, timeout=10) as answer:
+        return self._asked("query", query=expression)
+
+    def query_range(self, expression: str, span: Span, step: float) -> list[Any]:
+        """What it answers to a query over a span, every `step` seconds of it."""
+        return self._asked("query_range", query=expression, start=span.start, end=span.end, step=step)
+
+    def pictures(self) -> dict[str, str]:
+        """Both dashboards as they look now, as SVG by name."""
+        now = time.time()
+        span = Span(now - (time.monotonic() - self._began), now)
+        files = {name: load(DEPLOY / f"grafana/{name}.json") for name in DASHBOARDS}
+        return {name: picture(file, self.query, self.query_range, span) for name, file in files.items()}
+
+    def _asked(self, call: str, **given: Any) -> list[Any]:
+        with urlopen(f"{self.url('prometheus')}/api/v1/{call}?{urlencode(given)}", timeout=10) as answer:
             found: list[Any] = json.load(answer)["data"]["result"]
         return found
 
@@ -241,6 +257,7 @@ def main() -> int:
     """Run the stack until Ctrl-C, or with --once until the pager was called; the exit status."""
     parser = argparse.ArgumentParser(prog="make stack", description="The whole product on this machine.")
     parser.add_argument("--once", action="store_true", help="end when the pager was called")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="where the dashboards' pictures go")
     options = parser.parse_args()
     if lacking := missing():
         sys.stderr.write(f"make stack: {lacking}\n")
@@ -262,7 +279,11 @@ def main() -> int:
                 return 0
             say("\n" + "".join(f"{name:13} {stack.url(name)}\n" for name in stack.ports) + "Ctrl-C ends it.")
             with suppress(KeyboardInterrupt):
-                stack.wait("ended", lambda: False)
+                signal.pause()
+            options.out.mkdir(exist_ok=True)
+            for name, svg in stack.pictures().items():
+                (options.out / f"{name}.svg").write_text(svg)
+                say(f"{options.out}/{name}.svg shows the {name}'s dashboard as it was")
     except (StackError, KafkaError) as why:
         sys.stderr.write(f"{why}\n")
         return 1

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, Final
 from urllib.error import HTTPError
+from xml.etree import ElementTree
 
 import pytest
 
@@ -71,6 +72,15 @@ def test_a_panel_shows_something(stack: Stack, expression: str, legend: str) -> 
         assert all(each["metric"].get(label) for each in found), (expression, label)
     for series in set(re.findall(r"(?<![\w:])(?:tripline[\w:]+|up|ALERTS)(?![\w:(])", expression)):
         assert stack.query(f"count({series})"), f"{series}: there is no such series"
+
+
+def test_both_are_drawn_whole(stack: Stack) -> None:
+    """Every panel by its title, and something in each."""
+    for name, svg in stack.pictures().items():
+        root = ElementTree.fromstring(svg)
+        drawn = ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert {panel["title"] for panel in dashboard(name)["panels"]} <= set(drawn)
+        assert "none" not in drawn
 
 
 def test_a_query_that_is_misspelt_or_empty_would_be_seen(stack: Stack) -> None:
