@@ -163,6 +163,9 @@ class Detect:
         self.aligner.load(snapshot.meta["watermarks"], held)
         arrays = {n: a for n, a in snapshot.arrays.items() if not n.startswith(_HELD)}
         self.pipeline.load(snapshot.meta["pipeline"], arrays)
+        if self.pipeline.anew:
+            begins = ", ".join(self.pipeline.anew)
+            self._say(f"{self._topic}: another version wrote the state: {begins} begins to learn anew")
         self._offset = self._saved_offset = int(snapshot.meta["offset"])
 
     def _newest(self, wanted: int, committed: int | None) -> Snapshot | None:

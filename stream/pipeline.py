@@ -19,14 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors import catalog
-from detectors.base import KINDS, Array, Columns, Detector, Frame
+from detectors.base import AT_ONCE, HOUR_MS, KINDS, Array, Columns, Detector, Frame
 from detectors.fusion import Evidence, Fusion, score_of
+from stream import upgrade
 from stream.alerts import Alert, alert_of
 from stream.blocks import PackedBlock, last_numbers, packed
 from stream.budget import OPEN_SHARE
 from stream.clock import StreamClock
 from stream.config import Config, fingerprint
-from stream.correlate import Correlator, Saved
+from stream.correlate import Correlator
 from stream.events import ACTIONS, OUTCOMES, EventBlock
 from stream.keys import I64, U64, RecentIds, hash_column, hash_key
 from stream.selftest import NAME, Marks
@@ -69,6 +70,9 @@ class Pipeline:
         self._on_tick = on_tick
         self._key = hash_key(config.hash_key)
         self._tick_ms = config.tick_s * 1000
+        self._warmup_ms = int(config.warmup_h * HOUR_MS)
+        self._since: dict[str, int] = {}  # detectors that began after the stream, with when: ms
+        self.anew: list[str] = []  # detectors that could not use what the loaded state has of them
         self._tick = -1
         self.began_ms = 0
         self._clock = StreamClock(config.clock_jump_max_s)
@@ -172,7 +176,10 @@ class Pipeline:
 
     def _gather(self, detector: Detector, findings: Array) -> None:
         """Calibrate findings and hold them as evidence on their entities."""
+        learned_ms = self._since.get(detector.id, -self._warmup_ms) + self._warmup_ms
         for finding in findings:
+            if int(finding["time"]) < learned_ms and int(finding["horizon"]) != AT_ONCE:
+                continue  # it began anew, when everybody else had learned
             bits, per_day = detector.bits(finding)
             kind = KINDS[int(finding["kind"])]
             self.fusion.add(
@@ -265,26 +272,27 @@ class Pipeline:
             "events": self.events, "duplicates": self.duplicates, "tick": self._tick, "began_ms": self.began_ms,
             "origins": self._origins, "evidence": msgspec.to_builtins(self.fusion.save()),
             "correlator": msgspec.to_builtins(self.correlator.save()),
+            "detectors": [d.id for d in self.detectors], "since": self._since,
         }  # fmt: skip
         return meta, arrays
 
     def load(self, meta: Mapping[str, Any], arrays: Columns) -> None:
         """Continue from what `save` gave."""
         self.resumed = True
-        parts: dict[str, Columns] = {}
-        for name, array in arrays.items():
-            part, _, column = name.partition("/")
-            parts.setdefault(part, {})[column] = array
+        kept = upgrade.kept(meta, arrays, self.detectors, lambda name: self._made([name], 0.0)[0])
+        parts, self.anew = kept.parts, kept.anew
         self._clock.state[...] = arrays["clock"]
         self._ids.load(parts["ids"])
         self.trace.load(parts["trace"])
         for kind, table in self.tables.items():
-            table.load(parts[f"table.{kind}"])
+            table.load(parts[f"table.{kind}"], self.anew)
         for detector in self.detectors:
-            detector.load(parts[f"detector.{detector.id}"])
+            if detector.id not in self.anew:
+                detector.load(parts[f"detector.{detector.id}"])
         self.events, self.duplicates, self._tick = meta["events"], meta["duplicates"], meta["tick"]
         self.began_ms = meta["began_ms"]
         self._origins = dict(meta["origins"])
         self.correlator.origins.update({str(number): origin for origin, number in self._origins.items()})
-        self.fusion.load(msgspec.convert(meta["evidence"], list[Evidence]))
-        self.correlator.load(msgspec.convert(meta["correlator"], Saved))
+        self._since = meta.get("since", {}) | dict.fromkeys(self.anew, self.now_ms)
+        self.fusion.load(kept.evidence)
+        self.correlator.load(kept.incidents)

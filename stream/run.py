@@ -255,6 +255,8 @@ class Run:
             status, severity = key.split(" ")
             self.counts.alerts[status, severity] = count
         position = msgspec.convert(snapshot.meta["source"], Position)
+        if self.pipeline.anew:
+            self._say(f"another version wrote the state: {', '.join(self.pipeline.anew)} begins to learn anew")
         self._say(f"resuming after {self.pipeline.events:,} events, at {position.path} line {position.line}")
         return position, outputs
 

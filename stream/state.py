@@ -137,12 +137,15 @@ class Table:
         out.update({f"columns.{name}": column[:count] for name, column in self.columns.items()})
         return out
 
-    def load(self, arrays: Mapping[str, Array]) -> None:
-        """Become what `save` described."""
+    def load(self, arrays: Mapping[str, Array], anew: Sequence[str] = ()) -> None:
+        """Become what `save` described, with empty columns for the detectors that begin anew."""
         self.index.load({n.removeprefix("index."): a for n, a in arrays.items() if n.startswith("index.")})
         self.entities = arrays["entities"].astype(ENTITY)
         self.evicted = int(arrays["evicted"][0])
-        self.columns = {name: arrays[f"columns.{name}"].astype(c.dtype) for name, c in self.columns.items()}
+        self.columns = {
+            name: np.zeros(len(self.entities), c.dtype) if name in anew else arrays[f"columns.{name}"].astype(c.dtype)
+            for name, c in self.columns.items()
+        }
 
     def grow(self) -> None:
         """Room in every column for what the index has room for."""

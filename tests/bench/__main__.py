@@ -18,6 +18,7 @@ from typing import Any
 
 from detectors import catalog
 from stream.incidents import generate, load_incident, write_jsonl
+from tests.bench.work import CREDENTIALS_MAX
 
 ORDER = ("source", "decode", "key", "resolve", *catalog.detector_ids(), "trace", "tick")
 
@@ -129,7 +130,8 @@ def _table(result: dict[str, Any]) -> str:
     ]
     if result["flat"]:
         curve = ", ".join(f"{size / 1e6:.0f}" for _, size in result["flat"]["curve"])
-        lines += ["", f"resident MB at each tenth of {result['flat']['curve'][-1][0]:,} events: {curve}"]
+        lines += ["", f"resident MB at each tenth of {result['flat']['curve'][-1][0]:,} events, all detectors, at most",
+                  f"{CREDENTIALS_MAX:,} credentials: {curve}"]  # fmt: skip
     return "\n".join(lines)
 
 

@@ -1,0 +1,110 @@
+"""State of another version: what fits goes on, what does not begins anew, and nothing is misread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors import catalog
+from detectors.base import Columns
+from stream.errors import TriplineError
+from stream.pipeline import Pipeline
+from stream.upgrade import Numbers
+from tests.streams import part, plain, run, state
+from tests.test_pipeline import CONFIG, retailer, whole_run
+
+NAMES = [f"d{n}" for n in range(16)]
+
+
+def without(name: str) -> Any:
+    return msgspec.structs.replace(CONFIG, detectors={name: False})
+
+
+def saved(config: Any, share: float) -> tuple[dict[str, Any], Columns, int, list[Any]]:
+    """What a program of these detectors had on the disk after a share of the log, and had told."""
+    at = int(len(retailer()) * share)
+    pipeline, alerts = run([part(retailer(), 0, at)], config, finish=False)
+    meta, arrays = pipeline.save()
+    return msgspec.json.decode(msgspec.json.encode(meta)), {n: a.copy() for n, a in arrays.items()}, at, alerts
+
+
+def gone_on(meta: dict[str, Any], arrays: Columns, at: int, config: Any = CONFIG) -> tuple[Pipeline, list[Any]]:
+    alerts: list[Any] = []
+    pipeline = Pipeline(config, alerts.append)
+    pipeline.load(meta, arrays)
+    pipeline.process(part(retailer(), at, len(retailer())))
+    pipeline.finish()
+    return pipeline, alerts
+
+
+def opened(alerts: list[Any]) -> list[Any]:
+    return [(a["entity"], a["detectors"], a["time"]) for a in plain(alerts) if a["status"] == "open"]
+
+
+@pytest.mark.parametrize("name", ["drip", "enumeration"])  # their bits move those of all that come after
+def test_a_detector_that_is_new_begins_anew_and_the_others_go_on(name: str) -> None:
+    """In the middle of a theft: what is told is what the old program would have gone on to tell."""
+    meta, arrays, at, before = saved(without(name), 0.72)
+    assert before
+    pipeline, alerts = gone_on(meta, arrays, at)
+    assert pipeline.anew == [name]
+    _, expected = run([retailer()], without(name))
+    assert opened(before + alerts) == opened(expected)
+
+
+def test_a_detector_that_is_gone_takes_its_evidence_with_it() -> None:
+    meta, arrays, at, _ = saved(CONFIG, 0.75)
+    pipeline, alerts = gone_on(meta, arrays, at, without("unissued"))
+    assert pipeline.anew == []
+    assert all("unissued" not in alert.detectors for alert in alerts)
+
+
+@pytest.mark.parametrize("change", ["columns", "shape", "missing", "type"])
+def test_a_detector_that_keeps_something_else_begins_anew(change: str) -> None:
+    meta, arrays, at, _ = saved(CONFIG, 0.3)
+    own = next(name for name in arrays if name.startswith("detector.volume/"))
+    match change:
+        case "columns":
+            arrays["table.account/columns.volume"] = np.zeros(len(arrays["table.account/entities"]), np.int64)
+        case "shape":
+            arrays[own] = np.zeros((*arrays[own].shape[:-1], arrays[own].shape[-1] + 1), arrays[own].dtype)
+        case "missing":
+            del arrays[own]
+        case "type":
+            arrays[own] = arrays[own].astype(np.complex64)
+    pipeline, _ = gone_on(meta, arrays, at)
+    assert pipeline.anew == ["volume"]
+
+
+def test_what_no_version_can_do_without_is_refused() -> None:
+    meta, arrays, _, _ = saved(CONFIG, 0.1)
+    arrays["table.account/entities"] = np.zeros(3, np.int64)
+    with pytest.raises(TriplineError, match="use the version that wrote it"):
+        Pipeline(CONFIG, lambda _alert: None).load(meta, arrays)
+
+
+def test_a_snapshot_from_before_detectors_were_noted_is_read_as_it_was() -> None:
+    meta, arrays, at, before = saved(CONFIG, 0.75)
+    del meta["detectors"], meta["since"]
+    pipeline, alerts = gone_on(meta, arrays, at)
+    expected, told = whole_run()
+    assert plain(before + alerts) == told
+    assert state(pipeline) == expected
+
+
+@given(st.lists(st.sampled_from(NAMES), unique=True), st.lists(st.sampled_from(NAMES), unique=True), st.integers(0))
+def test_bits_follow_their_detectors(before: list[str], now: list[str], mask: int) -> None:
+    mask &= (1 << len(before)) - 1
+    moved = Numbers(before, now).mask(mask)
+    named = {name for n, name in enumerate(before) if mask >> n & 1}
+    assert {name for n, name in enumerate(now) if moved >> n & 1} == named & set(now)
+    assert Numbers(before, now).marks(np.array([mask, 0], np.uint16)).tolist() == [moved, 0]
+
+
+def test_there_are_bits_for_all() -> None:
+    assert len(catalog.detector_ids()) <= 16
