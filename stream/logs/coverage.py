@@ -67,6 +67,7 @@ _NEEDS: Final[dict[str, tuple[_Need, ...]]] = {
     ),
     "volume": (_AMOUNTS,),
     "drip": (_AMOUNTS,),
+    "rhythm": (_AMOUNTS,),
     "enumeration": (
         _Need(lambda s: s.numbered > 0 or _has("subject")(s), "neither numbers in objects nor subjects", True),
         _Need(lambda s: s.numbered > 0, "no numbers in objects: walks are not seen", False),
