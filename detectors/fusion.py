@@ -72,7 +72,7 @@ class Evidence(msgspec.Struct, frozen=True):
 Entity = tuple[str, str]  # kind, value
 
 
-def score_of(bits: float, tests_per_day: float, families: int) -> float:
+def score_of(bits: float, tests_per_day: float, families: float) -> float:
     """log2 of the days that chance needs for one such finding.
 
     >>> score_of(20.0, 1024.0, 8)
@@ -145,6 +145,9 @@ class Fusion:
         """The score of pieces of evidence on one entity together; -inf of none."""
         if not evidence:
             return -math.inf
+        evidence = sorted(
+            evidence, key=lambda e: e.detector
+        )  # sums round by their order: it may not matter who came first
         top = max(e.score for e in evidence)
         union = top + math.log2(sum(2.0 ** (e.score - top) for e in evidence))
         return max(union, self._together(evidence)) if evidence[0].kind in ACTORS else union
@@ -181,8 +184,11 @@ class Fusion:
         return {str(bits): float(bisect_right(best, bits)) for bits in NEAR_BITS}
 
     def save(self) -> list[Evidence]:
-        """All that is held, as values."""
-        return [evidence for held in self._held.values() for evidence in held.values()]
+        """All that is held, as values, by entity and detector: in whatever order they came."""
+        return sorted(
+            (evidence for held in self._held.values() for evidence in held.values()),
+            key=lambda e: (e.kind, e.value, e.detector),
+        )
 
     def load(self, evidence: list[Evidence]) -> None:
         """Continue from what `save` gave."""

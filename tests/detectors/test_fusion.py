@@ -92,6 +92,29 @@ def test_evidence_is_forgotten_when_it_is_old(rows: list[tuple[str, str, int, fl
     assert again.above(-99.0) == fusion.above(-99.0)
 
 
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(SIDES)), st.sampled_from(["ann", "bob"]), st.floats(0.0, 60.0)), max_size=9
+    )
+)
+def test_in_whatever_order_detectors_are_heard_the_sum_is_the_same_to_the_last_bit(
+    rows: list[tuple[str, str, float]],
+) -> None:
+    """As batches of one hear them: event by event, and not detector by detector."""
+    heard = [found(name, bits, value=value, time=n) for n, (name, value, bits) in enumerate(rows)]
+    kept = []
+    for order in (
+        heard,
+        sorted(heard, key=lambda e: e.detector),
+        sorted(heard, key=lambda e: e.detector, reverse=True),
+    ):
+        fusion = Fusion(detectors())
+        for each in order:
+            fusion.add(each)
+        kept.append((fusion.save(), fusion.above(-math.inf), [fusion.score(("account", v)) for v in ("ann", "bob")]))
+    assert kept[0] == kept[1] == kept[2]
+
+
 def test_every_detector_says_what_it_looks_at() -> None:
     made = [
         catalog.make(name, offset_bits=0.0, join_grace_s=1.0, session_lifetime_h=1.0) for name in catalog.detector_ids()
