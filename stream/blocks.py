@@ -30,6 +30,7 @@ NUMBERS: Final = (
     ("origin", "<u2"), ("line", "<i8"), ("time", "<i8"), ("action", "i1"), ("account_kind", "i1"), ("outcome", "i1"),
     ("records", "<f8"), ("bytes", "<f8"), ("trusted", "i1"),
 )  # fmt: skip
+EVENT_BYTES: Final = sum(np.dtype(dtype).itemsize for _, dtype in NUMBERS) + 2 * len(TEXTS)  # its texts come on top
 _CODES: Final = {"action": len(ACTIONS), "account_kind": len(ACCOUNT_KINDS), "outcome": len(OUTCOMES), "trusted": 2}
 
 
@@ -38,12 +39,29 @@ class BadBlock(Exception):  # noqa: N818 - it is a verdict on a message
 
 
 @kernel
-def _gather(buffer: U8, starts: I64, stops: I64, out: U8) -> None:
-    at = 0
-    for i in range(starts.shape[0]):
-        for p in range(starts[i], stops[i]):
-            out[at] = buffer[p]
-            at += 1
+def _gather(
+    buffers: tuple[U8, ...], starts: tuple[I64, ...], stops: tuple[I64, ...], offsets: I64, out: tuple[U8, ...]
+) -> None:
+    """out[c][offsets[c, i]:] = text i of column c.
+
+    Event by event: where the columns lie in one log, its memory is fetched once and not for each of them.
+    """
+    for i in range(offsets.shape[1] - 1):
+        for c in range(offsets.shape[0]):
+            source, target = buffers[c], out[c]
+            at, p, stop = offsets[c, i], starts[c][i], stops[c][i]
+            while p + 8 <= stop:  # each of these two loops is one instruction when compiled
+                word = np.uint64(0)
+                for j in range(8):
+                    word |= np.uint64(source[p + j]) << np.uint64(8 * j)
+                for j in range(8):
+                    target[at + j] = np.uint8(word >> np.uint64(8 * j))
+                p += 8
+                at += 8
+            while p < stop:
+                target[at] = source[p]
+                p += 1
+                at += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +96,38 @@ class Packed:
         """The texts at `index`, where they lie."""
         return Packed(self.buffer, self.starts[index], self.stops[index])
 
+    def part(self, start: int, stop: int) -> Packed:
+        """The texts from one place to another."""
+        return Packed(self.buffer, self.starts[start:stop], self.stops[start:stop])
+
     def compact(self) -> Packed:
         """The same texts with nothing else in the buffer, in their order."""
-        offsets = np.zeros(len(self) + 1, np.int64)
-        np.cumsum(self.stops - self.starts, out=offsets[1:])
-        if len(self.buffer) == offsets[-1] and (self.starts == offsets[:-1]).all():
-            return self
-        buffer = np.empty(int(offsets[-1]), np.uint8)
-        if len(buffer):
-            _gather(self.buffer, self.starts, self.stops, buffer)
+        return compacted([self])[0]
+
+
+def compacted(columns: Sequence[Packed]) -> list[Packed]:
+    """Columns of as many texts each, with nothing else in their buffers, in their order; at least one."""
+    offsets = np.zeros((len(columns), len(columns[0]) + 1), np.int64)
+    for column, ends in zip(columns, offsets, strict=True):
+        np.cumsum(column.stops - column.starts, out=ends[1:])
+    if all(map(_lies, columns)):
+        return [
+            Packed.along(c.buffer[c.starts[0] : c.stops[-1]] if ends[-1] else c.buffer[:0], ends)
+            for c, ends in zip(columns, offsets, strict=True)
+        ]
+    buffers = tuple(np.empty(int(ends[-1]), np.uint8) for ends in offsets)
+    _gather(
+        tuple(c.buffer for c in columns), tuple(c.starts for c in columns), tuple(c.stops for c in columns), offsets,
+        buffers,
+    )  # fmt: skip
+    for buffer in buffers:
         buffer.setflags(write=False)  # as all packed text is: kernels are compiled for one kind of array
-        return Packed.along(buffer, offsets)
+    return list(map(Packed.along, buffers, offsets))
+
+
+def _lies(column: Packed) -> bool:
+    """Whether its texts lie in its buffer one behind the other."""
+    return bool((column.starts[1:] == column.stops[:-1]).all())
 
 
 @kernel
@@ -163,6 +202,23 @@ class PackedBlock:
         text = {name: column.take(index) for name, column in self.text.items()}
         return PackedBlock(self.origins, **numbers, text=text)
 
+    def part(self, start: int, stop: int) -> PackedBlock:
+        """The events from one place to another, in the memory of all."""
+        numbers: dict[str, Any] = {name: getattr(self, name)[start:stop] for name, _ in NUMBERS}
+        text = {name: column.part(start, stop) for name, column in self.text.items()}
+        return PackedBlock(self.origins, **numbers, text=text)
+
+    def compact(self) -> PackedBlock:
+        """The same events with nothing but their texts in memory: what `part` gives of it is compact as well."""
+        numbers: dict[str, Any] = {name: getattr(self, name) for name, _ in NUMBERS}
+        text = dict(zip(self.text, compacted(list(self.text.values())), strict=True))
+        return PackedBlock(self.origins, **numbers, text=text)
+
+    def sizes(self) -> I64:
+        """Bytes that each event takes on the wire: int64[n]."""
+        texts = sum(column.stops - column.starts for column in self.text.values())
+        return np.asarray(texts + EVENT_BYTES, np.int64)
+
 
 def joined(parts: Sequence[PackedBlock]) -> PackedBlock:
     """Blocks one after the other; at least one."""
@@ -174,7 +230,7 @@ def joined(parts: Sequence[PackedBlock]) -> PackedBlock:
     numbers["origin"] = np.concatenate(places)
     text = {}
     for name in parts[0].text:
-        columns = [part.text[name].compact() for part in parts]
+        columns = [_dense(part.text[name]) for part in parts]
         buffer = np.concatenate([column.buffer for column in columns])
         buffer.setflags(write=False)
         before = np.cumsum([0, *(len(column.buffer) for column in columns)]).tolist()
@@ -182,6 +238,12 @@ def joined(parts: Sequence[PackedBlock]) -> PackedBlock:
         stops = np.concatenate([column.stops + at for column, at in zip(columns, before, strict=False)])
         text[name] = Packed(buffer, starts, stops)
     return PackedBlock(origins, **numbers, text=text)
+
+
+def _dense(column: Packed) -> Packed:
+    """The column, compact where most of its buffer is not its own: less is not worth a look at each text."""
+    used = int((column.stops - column.starts).sum())
+    return column if len(column.buffer) <= 2 * used else column.compact()
 
 
 def none(origin: str) -> PackedBlock:

@@ -11,6 +11,7 @@ import base64
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -30,7 +31,8 @@ from stream.records import Records
 from stream.registry import Decode, Registry, is_framed, unframed
 from stream.transact import Message, NotNow
 
-BLOCK_EVENTS: Final = 2_048  # of about 250 bytes: well below what a broker takes as one message
+BLOCK_EVENTS: Final = 8_192
+BLOCK_BYTES_MAX: Final = 800_000  # well below what a broker takes as one message: clients choose how long texts are
 APPENDED_MIN: Final = 946_684_800_000
 
 
@@ -81,18 +83,22 @@ class Ingest:
     def take(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:  # noqa: ARG002 - the contract
         """Blocks for the observations, one at least for each partition that must hear how far this is; dead letters."""
         began = time.perf_counter()
-        schemas = self._schemas(records)  # first of all: where it has to wait, nothing has been counted
-        good, letters = self._sized(records)
-        values: list[bytes] = [r.value for r in good]
-        if schemas is not None:
-            good, values = self._unframed(good, schemas, letters)
+        values = Records.of([r.value or b"" for r in records])
+        good, letters = records, list[Message]()
+        if not self._plain(values):
+            schemas = self._schemas(records)  # first of all: where it has to wait, nothing has been counted
+            good, letters = self._sized(records)
+            cut = [r.value for r in good]
+            if schemas is not None:
+                good, cut = self._unframed(good, schemas, letters)
+            values = Records.of(cut)
         if self._format is None:
             self._format = detect(values)
         if self._format is None:
             return letters + [self._letter(r, "unknown_format", "no format recognises it; set `format`") for r in good]
         offsets = np.array([r.offset for r in good], np.int64)
         out, rejected = decode_packed(
-            self._format, Records.of(values), self._origin, offsets, TIME_MS_END - 1,
+            self._format, values, self._origin, offsets, TIME_MS_END - 1,
             mixed=self._config.format == "auto",
         )  # fmt: skip
         letters += [self._rejected(good[r.index], r) for r in rejected]
@@ -109,11 +115,15 @@ class Ingest:
     def close(self) -> None:
         """Nothing to let go of."""
 
+    def _plain(self, values: Records) -> bool:
+        """Whether no record is empty, too long or framed: as it mostly is, and needs no look at each."""
+        lengths = values.stops - values.starts
+        first = np.frombuffer(values.data, np.uint8)[values.starts]
+        return bool(lengths.min() > 0 and lengths.max() <= self._config.record_bytes_max and first.min() > 0)
+
     def _sized(self, records: Sequence[Any]) -> tuple[list[Any], list[Message]]:
         limit = self._config.record_bytes_max
         good = [r for r in records if r.value and len(r.value) <= limit]
-        if len(good) == len(records):
-            return good, []
         letters = []
         for record in records:
             if not record.value:
@@ -173,22 +183,32 @@ class Ingest:
         tell_all = more or self._behind
         self._behind = more
         topic = self._config.kafka.observations
+        order, bounds = self._split(block)
+        whole = block.take(order).compact()  # once for all, so that every part lies in one piece
         messages = []
-        for number, places in enumerate(self._split(block)):
-            starts = range(0, len(places), BLOCK_EVENTS) or range(tell_all)
-            for start in starts:
-                part = block.take(places[start : start + BLOCK_EVENTS])
-                last = start == starts[-1]
-                told = (self.watermark_ms, more) if last else (before, True)
-                messages.append(Message(topic, blocks.encode(part, *told), partition=number))
+        for number, (first, end) in enumerate(pairwise(bounds)):
+            parts = list(pairwise(self._cuts(whole, first, end))) or [(first, end)] * tell_all
+            for start, stop in parts:
+                told = (self.watermark_ms, more) if stop == end else (before, True)
+                messages.append(Message(topic, blocks.encode(whole.part(start, stop), *told), partition=number))
         return messages
 
-    def _split(self, block: PackedBlock) -> list[I64]:
-        """The places of each partition's events, in their order."""
+    def _split(self, block: PackedBlock) -> tuple[I64, list[int]]:
+        """The places of the events, those of one partition together and in their order; where each one's begin."""
         count = self._config.kafka.partitions
         owner = (block.hashes(["account"], self._key)[0] >> np.uint64(32)) % np.uint64(count)
-        order = np.argsort(owner, kind="stable")
-        return np.split(order, np.searchsorted(owner[order], np.arange(1, count, dtype=np.uint64)))
+        order = np.argsort(owner.astype(np.uint16), kind="stable")
+        return order, np.searchsorted(owner[order], np.arange(count + 1, dtype=np.uint64)).tolist()
+
+    def _cuts(self, block: PackedBlock, start: int, stop: int) -> list[int]:
+        """Where to cut the events from `start` to `stop` into messages that a broker takes."""
+        ends = np.cumsum(block.part(start, stop).sizes())
+        cuts = [start]
+        while cuts[-1] < stop:
+            at = cuts[-1] - start
+            room = BLOCK_BYTES_MAX + (ends[at - 1] if at else 0)
+            cuts.append(min(cuts[-1] + BLOCK_EVENTS, start + max(int(np.searchsorted(ends, room, "right")), at + 1)))
+        return cuts
 
     def _rejected(self, record: Any, why: Rejected) -> Message:
         return self._letter(record, why.reason, why.detail)

@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 CONNECT_S: Final = 10.0
+FETCH_WAIT_MS: Final = 200
 MESSAGE_BYTES_MAX: Final = 900_000  # a broker's default limit is 1 MiB, its own framing included
 
 
 def consumer(kafka: Kafka, group: str, instance: str = "", **more: Any) -> AIOKafkaConsumer:
-    """A consumer of committed records that commits nothing by itself and never resets an offset by itself."""
+    """A consumer of committed records that commits nothing by itself and never resets an offset by itself.
+
+    The broker answers when there is a lot or FETCH_WAIT_MS are over: so the size of a transaction is a matter of time.
+    """
     settings = connection(kafka) | {
         "group_id": group, "group_instance_id": f"{instance}-{group}" if instance else None,
         "enable_auto_commit": False, "auto_offset_reset": "none", "isolation_level": "read_committed",
-        "fetch_max_wait_ms": 100,
+        "fetch_max_wait_ms": FETCH_WAIT_MS, "fetch_min_bytes": kafka.fetch_bytes_max,
         "max_partition_fetch_bytes": kafka.fetch_bytes_max, "fetch_max_bytes": 16 * kafka.fetch_bytes_max,
         "session_timeout_ms": int(kafka.session_timeout_s * 1000),
         "heartbeat_interval_ms": int(kafka.session_timeout_s * 1000 / 5), "metadata_max_age_ms": 30_000,
@@ -38,10 +42,13 @@ def consumer(kafka: Kafka, group: str, instance: str = "", **more: Any) -> AIOKa
 
 
 def producer(kafka: Kafka, transactional_id: str, **more: Any) -> AIOKafkaProducer:
-    """A transactional producer; starting it fences whoever held the id before."""
+    """A transactional producer; starting it fences whoever held the id before.
+
+    Snappy, because aiokafka's lz4 is at its highest level: 8 µs an event and not 0.3, for a fifth less.
+    """
     settings = connection(kafka) | {
         "transactional_id": transactional_id, "transaction_timeout_ms": int(kafka.transaction_timeout_s * 1000),
-        "compression_type": "lz4", "max_request_size": 2 * MESSAGE_BYTES_MAX, "max_batch_size": MESSAGE_BYTES_MAX,
+        "compression_type": "snappy", "max_request_size": 2 * MESSAGE_BYTES_MAX, "max_batch_size": MESSAGE_BYTES_MAX,
         "linger_ms": 0, "request_timeout_ms": 15_000,
     }  # fmt: skip
     return AIOKafkaProducer(**(settings | more))

@@ -21,6 +21,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -38,6 +39,10 @@ from aiokafka.errors import (
 from stream.errors import TriplineError
 
 log = logging.getLogger("tripline")
+
+# One thread computes for all lanes of a process: several would wait for each other at the interpreter's lock, and in
+# their caches, while this one leaves the event loop free to fetch, to commit and to say that the worker lives.
+COMPUTING: Final = ThreadPoolExecutor(1, "compute")
 
 COMMIT_S: Final = 30.0  # how long an answer to a commit is waited for
 RETRY_S: Final = (0.1, 0.5, 2.0, 5.0)
@@ -64,7 +69,7 @@ class Message:
 
 
 class Stage(Protocol):
-    """What a lane does. `take` and `recover` run in a thread of their own, never two at a time."""
+    """What a lane does. `take` runs in the thread that computes, the others in any, never two of a lane at a time."""
 
     def recover(self, committed: int | None, beginning: int, end: int) -> int:
         """Become the state at some offset not behind `committed`, and say from which offset to read on.
@@ -153,12 +158,12 @@ class Lane:
         fresh = [r for r in records if r.offset >= self.position]
         replayed = [r for r in fresh if r.offset < self.committed]
         if replayed:
-            await asyncio.to_thread(self.stage.take, replayed, True, True)
+            await self._taken(replayed, True, True)
             self.position = replayed[-1].offset + 1
         live = fresh[len(replayed) :]
         if live:
             more = (self._consumer.highwater(self.partition) or 0) > live[-1].offset + 1
-            messages = await asyncio.to_thread(self.stage.take, live, False, more)
+            messages = await self._taken(live, False, more)
             self.position = live[-1].offset + 1
             await self._commit(messages, self.position)
             self.committed = self.position
@@ -166,6 +171,9 @@ class Lane:
             await asyncio.to_thread(self.stage.committed, self.committed)
         self.taken += len(fresh)
         self.progress_at = time.monotonic()
+
+    async def _taken(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:
+        return await asyncio.get_running_loop().run_in_executor(COMPUTING, self.stage.take, records, silent, more)
 
     async def _commit(self, messages: Sequence[Message], offset: int | None) -> None:
         producer = self._producer

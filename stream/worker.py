@@ -7,6 +7,7 @@ access topics ─▶ ingest ─▶ observations ─▶ detect ─▶ signals    
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import signal
@@ -55,6 +56,8 @@ class Worker:
     async def run(self) -> None:
         """Work until SIGTERM or Ctrl-C; raises TriplineError for what a person has to see to."""
         warm(self.config)  # before SIGTERM waits for anything
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: no collection looks at it again
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
