@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -79,7 +79,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             highwater = self.consumer.highwater(lane.partition)
         except (KeyError, AssertionError, ValueError):  # between two assignments
             return 0
-        return max((highwater or 0) - lane.position, 0)
+        return max((highwater or 0) - max(lane.position, lane.reached), 0)
 
     async def run(self) -> None:
         """Read until asked to stop; raises TriplineError for what a person has to see to."""
@@ -134,6 +134,15 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         if batches:
             self.batches.add(time.monotonic() - began)
             self._keep_pace()
+        for lane in list(self.lanes.values()):
+            await self._reached(lane)
+
+    async def _reached(self, lane: Lane) -> None:
+        """See how far the lane has read, for not all that has an offset is a record; at the end, let its stage know."""
+        with suppress(*FAILURES):  # of a partition that has just gone
+            lane.reached = await self.consumer.position(lane.partition)
+            if lane.partition not in self._until and self.lag(lane) == 0:
+                await self._guarded(lane, lane.settle())
 
     def _keep_pace(self) -> None:
         """Let input partitions that are ahead in time wait for those that are behind and have more to read."""
@@ -147,10 +156,14 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             self.consumer.resume(*(paused - ahead))
 
     async def _take(self, lane: Lane, records: list[Any]) -> None:
+        await self._guarded(lane, lane.take(records))
+        if not self._until:
+            self.waiting_for = ""
+
+    async def _guarded(self, lane: Lane, work: Coroutine[Any, Any, None]) -> None:
+        """Do the lane's work, and what has to be done where it fails."""
         try:
-            await lane.take(records)
-            if not self._until:
-                self.waiting_for = ""
+            await work
         except NotNow as why:
             self._wait(lane, str(why))
         except Fenced:

@@ -74,11 +74,16 @@ class Ingest:
         return beginning if self._config.kafka.start == "earliest" else end
 
     def announced(self, more: bool) -> list[Message]:
-        """Where there is something to catch up with, a word to every partition: this origin is not there yet."""
-        self._behind = more
+        """Where there is something to catch up with, a word to every partition: this origin is not there yet.
+
+        And another when there is nothing, after all, but the end of a transaction or what was taken back.
+        """
+        told, self._behind = self._behind, more
+        if not (more or told):
+            return []
         empty = blocks.encode(blocks.none(self._origin), self.watermark_ms, more)
         topic, count = self._config.kafka.observations, self._config.kafka.partitions
-        return [Message(topic, empty, partition=number) for number in range(count)] if more else []
+        return [Message(topic, empty, partition=number) for number in range(count)]
 
     def take(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:  # noqa: ARG002 - the contract
         """Blocks for the observations, one at least for each partition that must hear how far this is; dead letters."""

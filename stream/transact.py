@@ -79,7 +79,7 @@ class Stage(Protocol):
         ...
 
     def announced(self, more: bool) -> list[Message]:
-        """What is to be written before anything is taken in; more: there is something to read."""
+        """What is to be written where nothing is taken in; more: there is something to read."""
         ...
 
     def take(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:
@@ -109,8 +109,9 @@ class Fenced(Exception):  # noqa: N818 - it is no error: the partition is anothe
 class Lane:
     """One partition of one group, from assignment to revocation.
 
-    Public for metrics: `position` (next offset to take in), `committed` (offset of the group), `progress_at` (monotonic
-    seconds of the last commit), `append_ms` (append time of the newest record taken in).
+    Public for metrics: `position` (next offset to take in), `reached` (next offset to read: what lies between was no
+    record, but a transaction's end, or taken back), `committed` (offset of the group), `progress_at` (monotonic seconds
+    of the last commit), `append_ms` (append time of the newest record taken in).
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Lane:
         self.partition = partition
         self.stage = stage
         self.position = 0
+        self.reached = 0
         self.committed = 0
         self.append_ms = 0
         self.taken = 0
@@ -149,6 +151,7 @@ class Lane:
         if messages := self.stage.announced(end > self.position):
             await self._commit(messages, None)
         self._consumer.seek(self.partition, self.position)
+        self.reached = self.position
         self.recovery_s = time.monotonic() - began
         self.progress_at = time.monotonic()
 
@@ -171,6 +174,11 @@ class Lane:
             await asyncio.to_thread(self.stage.committed, self.committed)
         self.taken += len(fresh)
         self.progress_at = time.monotonic()
+
+    async def settle(self) -> None:
+        """There was nothing more to read: say so, where something else was said; raises what `take` raises."""
+        if messages := self.stage.announced(False):
+            await self._commit(messages, None)
 
     async def _taken(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:
         return await asyncio.get_running_loop().run_in_executor(COMPUTING, self.stage.take, records, silent, more)

@@ -1,15 +1,21 @@
-"""A worker that leaves in the middle of a rebalance leaves as at any other time."""
+"""A worker leaves in the middle of a rebalance as at any other time, and knows when it has read all there is."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 
+from stream import blocks
 from stream.config import Config, Kafka
-from stream.group import Group
+from stream.group import RECORDS_MAX, Group
+from stream.ingest import Ingest
+from stream.transact import Lane as RealLane
+from tests.broker import PARTITION, Broker, Producer, Record
+from tests.kafka.deployment import Counts
 
 PARTITIONS = [TopicPartition("access", n) for n in range(2)]
 
@@ -45,5 +51,130 @@ def test_a_rebalance_while_it_leaves_is_no_error_and_opens_nothing() -> None:
         await asyncio.gather(*rebalances)
         assert group._failed is None
         assert [lane.closed for lane in lanes.values()] == [1, 1]
+
+    asyncio.run(work())
+
+
+class Consumer:
+    """A partition with one record, behind which a transaction ends: an offset that is no record."""
+
+    def __init__(self, given: Record) -> None:
+        self.given = given
+        self.at = 0
+
+    async def committed(self, _partition: TopicPartition) -> None:
+        return None
+
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 2)
+
+    def highwater(self, _partition: TopicPartition) -> int:
+        return 2
+
+    def seek(self, _partition: TopicPartition, offset: int) -> None:
+        self.at = offset
+
+    async def position(self, _partition: TopicPartition) -> int:
+        return self.at
+
+    def paused(self) -> set[TopicPartition]:
+        return set()
+
+    def pause(self, *_partitions: TopicPartition) -> None:
+        pass
+
+    resume = pause
+
+
+def test_where_a_transaction_ends_behind_the_last_record_nothing_is_waited_for() -> None:
+    """It is no lag, so the worker does not end itself for standing still; and the other partitions hear that there is
+    nothing more to come, so none is held back for ever."""
+    written = b'{"time": 1735689600000, "account": "ann", "action": "read", "resource": "r"}'
+
+    async def work() -> None:
+        config = Config(format="native", kafka=Kafka(topics=("access",), partitions=2))
+        group = Group("ingest", config, ["access"], "", lambda _tp: pytest.fail("no partition is new"), asyncio.Event())
+        broker = Broker([], random.Random(1))
+        consumer = Consumer(Record(0, written))
+        lane = RealLane(consumer, PARTITION, "g", Ingest(config, "access", 0, Counts()), lambda _id: Producer(broker))
+        await group.consumer.stop()  # never started
+        group.consumer, group.lanes = consumer, {PARTITION: lane}
+        await lane.open()
+        await group._batch({})
+        assert group.lag(lane) == 2
+        consumer.at = 1
+        await group._batch({PARTITION: [consumer.given]})
+        assert group.lag(lane) == 1
+        consumer.at = 2
+        await group._batch({})
+        await group._batch({})
+        assert group.lag(lane) == 0
+        told: list[list[tuple[int, bool]]] = [[], []]
+        for message in broker.written:
+            assert message.partition is not None
+            sent = blocks.decode(message.value)
+            told[message.partition].append((len(sent.block), sent.more))
+        assert sorted(told) == [[(0, True), (0, True), (0, False)], [(0, True), (1, True), (0, False)]]
+
+    asyncio.run(work())
+
+
+class Flood(Consumer):
+    """A topic that always has more, as fast as one asks for it."""
+
+    handed = peak = 0
+
+    async def start(self) -> None:
+        pass
+
+    def subscribe(self, _topics: list[str], listener: Group) -> None:
+        pass
+
+    async def getmany(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
+        self.handed += max_records
+        self.peak = max(self.peak, self.handed)
+        return {PARTITION: [self.given] * max_records}
+
+    async def stop(self) -> None:
+        pass
+
+
+class Slow(Lane):
+    """Takes its time."""
+
+    partition, reached, batches = PARTITION, 0, 0
+
+    def __init__(self, flood: Flood, stopping: asyncio.Event) -> None:
+        self._flood, self._stopping = flood, stopping
+
+    async def take(self, records: list[Record]) -> None:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        self._flood.handed -= len(records)
+        self.batches += 1
+        if self.batches == 10:
+            self._stopping.set()
+
+    async def settle(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+def test_however_much_comes_one_batch_is_held_and_the_rest_waits_at_the_broker() -> None:
+    async def work() -> None:
+        flood, stopping = Flood(Record(0, b"{}")), asyncio.Event()
+        group = Group("ingest", Config(kafka=Kafka(topics=("access",))), ["access"], "", lambda _tp: None, stopping)  # type: ignore[arg-type,return-value]
+        await group.consumer.stop()  # never started
+        group.consumer = flood
+        slow = Slow(flood, stopping)
+        group.lanes = {PARTITION: slow}  # type: ignore[dict-item]
+        await asyncio.wait_for(group.run(), 60)
+        assert slow.batches == 10
+        assert 0 < flood.peak <= RECORDS_MAX
 
     asyncio.run(work())
