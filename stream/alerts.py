@@ -11,6 +11,7 @@ import msgspec
 
 from detectors.base import Detector, number
 from detectors.fusion import Evidence
+from stream.origins import unstamped
 from stream.signals import Place, Signal, distinct
 
 SCHEMA: Final = "tripline.alert/1"
@@ -55,7 +56,8 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where the accesses are: lines of a file, or offsets of a topic's partition."""
+    """Where the accesses are: lines of a file, or offsets of a topic's partition; and the version of `[enrich]`'s files
+    that they were filled in from."""  # fmt: skip
 
     file: str | None = None
     first_line: int | None = None
@@ -64,6 +66,7 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     partition: int | None = None
     first_offset: int | None = None
     last_offset: int | None = None
+    enrichment: str | None = None
 
     def __str__(self) -> str:
         if self.topic is not None:
@@ -186,11 +189,16 @@ def _counted(count: float, one: str, many: str = "") -> str:
 
 
 def _source(place: Place) -> Source:
-    scheme, _, name = place.origin.partition(":")
+    origin, version = unstamped(place.origin)
+    enrichment = version or None
+    scheme, _, name = origin.partition(":")
     topic, _, partition = name.rpartition("/")
     if scheme == "kafka" and topic and partition.isdigit():
-        return Source(topic=topic, partition=int(partition), first_offset=place.first, last_offset=place.last)
-    return Source(file=place.origin, first_line=place.first, last_line=place.last)
+        return Source(
+            topic=topic, partition=int(partition), first_offset=place.first, last_offset=place.last,
+            enrichment=enrichment,
+        )  # fmt: skip
+    return Source(file=origin, first_line=place.first, last_line=place.last, enrichment=enrichment)
 
 
 def encode(alert: Alert) -> bytes:

@@ -20,6 +20,7 @@ from stream.checks import TIME_MS_END, TIME_MS_MIN
 from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES, TEXT_FIELDS, EventBlock
 from stream.keys import I64, U8, U64, hash_texts, pack
 from stream.networks import network_names
+from stream.origins import unstamped
 
 TEXTS: Final = (*TEXT_FIELDS, "network")
 VERSION: Final = 1
@@ -273,7 +274,7 @@ class Sent:
     @property
     def origin(self) -> str:
         """Who sent it: a block has one origin when it is sent, and may have several while it is held."""
-        return self.block.origins[0] if self.block.origins else ""
+        return unstamped(self.block.origins[0])[0] if self.block.origins else ""
 
 
 Origins = Annotated[tuple[Annotated[str, msgspec.Meta(max_length=1024)], ...], msgspec.Meta(max_length=ORIGINS_MAX)]

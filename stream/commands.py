@@ -20,6 +20,8 @@ from stream.alerts import Alert, encode, rfc3339
 from stream.config import Config
 from stream.console import Console, rate_line
 from stream.decode import formats
+from stream.enrich.enricher import opened
+from stream.enrich.settings import Enrich
 from stream.errors import TriplineError, UsageError
 from stream.incidents import Incident, generate, list_incidents, load_incident, truth, write_jsonl
 from stream.logs.command import check_sample
@@ -33,9 +35,9 @@ from stream.subscribers import check_subscriber, settings_by_kind
 from stream.veil import Keys
 
 
-def _config(path: Path | None) -> Config:
+def _config(path: Path | None, look: Callable[[Enrich], list[str]] = lambda _settings: []) -> Config:
 
-    return configuration.load(path, os.environ, catalog.detector_ids(), list(formats()), settings_by_kind)
+    return configuration.load(path, os.environ, catalog.detector_ids(), list(formats()), settings_by_kind, look)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -155,7 +157,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
 
-    config = _config(arguments.config)
+    config = _config(arguments.config, lambda settings: opened(settings)[1])
     console = Console(sys.stdout)
     pipeline = Pipeline(config, lambda _alert: None)
     if arguments.sample:

@@ -16,6 +16,8 @@ import msgspec
 import orjson
 from msgspec import Meta
 
+from stream.enrich import settings as enrich
+from stream.enrich.settings import Enrich
 from stream.errors import UsageError
 from stream.secret import secret
 from stream.settings import checked_subscribers, checked_table, nearest, wanted
@@ -150,6 +152,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entities_max: EntitiesMax = EntitiesMax()
     detectors: dict[str, bool] = {}
     canary: Canary = Canary()
+    enrich: Enrich = Enrich()
     kafka: Kafka = Kafka()
     registry: Registry = Registry()
     selftest: SelfTest = SelfTest()
@@ -167,8 +170,12 @@ _OPERATIONAL: Final = (
 def load(
     path: Path | None, environ: Mapping[str, str], detectors: Sequence[str] = (), formats: Sequence[str] = (),
     subscribers: Callable[[], Mapping[str, type[Any]]] = dict,
+    look: Callable[[Enrich], list[str]] = lambda _settings: [],
 ) -> Config:  # fmt: skip
-    """The configuration of a file (or none) and of variables; UsageError that lists every mistake there is."""
+    """The configuration of a file (or none) and of variables; UsageError that lists every mistake there is.
+
+    look: what is wrong with the files that `[enrich]` names; whoever reads them says so by himself.
+    """
     values = _read(path) if path else {}
     origin = str(path) if path else "configuration"
     for name, text in sorted(environ.items()):
@@ -198,6 +205,7 @@ def load(
             + ", ".join(formats)
         )
     mistakes += _exposed(checked, path) + _untestable(checked)
+    mistakes += enrich.mistakes(checked.get("enrich", {})) + look(msgspec.convert(checked.get("enrich", {}), Enrich))
     if checked.get("identity_keys_file") and checked.get("hash_key", Config().hash_key) == Config().hash_key:
         mistakes.append("identity_keys_file: needs a hash_key of your own, or ids of alerts tell who can guess names")
     if mistakes:
@@ -247,6 +255,10 @@ def fingerprint(config: Config) -> str:
     values = msgspec.to_builtins(config)
     for name in _OPERATIONAL:
         del values[name]
+    if version := enrich.version_of(config.enrich):
+        values["enrich"] = version
+    else:  # as it was before there was such a table
+        del values["enrich"]
     values["detectors"] = sorted(name for name, enabled in config.detectors.items() if not enabled)
     return hashlib.blake2b(orjson.dumps(values, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 

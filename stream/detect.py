@@ -22,6 +22,7 @@ from stream.checkpoint import Snapshot, StateDirectory
 from stream.config import Config, fingerprint
 from stream.errors import TriplineError
 from stream.ingest import Counts, letter
+from stream.origins import unstamped
 from stream.pipeline import Pipeline
 from stream.signals import Signal
 from stream.store import Store, StoreError
@@ -246,7 +247,7 @@ class Detect:
         return [
             self._letter(
                 int(block.line[i]), "duplicate_id", f"id {block.text['id'][i]!r} came before", b"",
-                block.origins[block.origin[i]],
+                unstamped(block.origins[block.origin[i]])[0],
             )
             for i in np.flatnonzero(repeated).tolist()
         ]  # fmt: skip

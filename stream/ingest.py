@@ -24,6 +24,7 @@ from stream.config import Config
 from stream.deadletters import RAW_BYTES_MAX
 from stream.decode import Format, decode_packed, detect, format_named
 from stream.endpoint import NoAnswer
+from stream.enrich.enricher import Enricher
 from stream.errors import TriplineError
 from stream.events import BadRecord, Rejected
 from stream.keys import I64, hash_key
@@ -50,11 +51,13 @@ class Ingest:
     """The stage of one partition of an access topic: a function of its records, but for the format that it was told."""
 
     def __init__(
-        self, config: Config, topic: str, partition: int, counts: Counts, registry: Registry | None = None
-    ) -> None:
+        self, config: Config, topic: str, partition: int, counts: Counts, registry: Registry | None = None,
+        enricher: Enricher | None = None,
+    ) -> None:  # fmt: skip
         self._config = config
         self._topic = topic
         self._registry = registry
+        self._enricher = enricher
         self._origin = f"kafka:{topic}/{partition}"
         self._key = hash_key(config.hash_key)
         self._format: Format | None = None if config.format == "auto" else format_named(config.format)
@@ -110,7 +113,7 @@ class Ingest:
         began = self._spent("decode", began)
         self._believe(out, offsets, [r.timestamp for r in good])
         self._counts.ingested[self._topic] += len(out)
-        messages = self._shuffled(out, more)
+        messages = self._shuffled(self._enricher.fill(out) if self._enricher else out, more)
         self._spent("shuffle", began)
         return messages + letters
 

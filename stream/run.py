@@ -36,6 +36,7 @@ from stream.delivery.embedded import Deliveries
 from stream.desk import Desk
 from stream.desk import Saved as SavedDesk
 from stream.encode import alert_format
+from stream.enrich.enricher import enricher_of
 from stream.pipeline import Pipeline
 from stream.sink import LineSink
 from stream.source import Chunk, Position, inputs, open_source
@@ -105,10 +106,11 @@ class Run:
         self.deliveries = Deliveries(config, say)
         self._on_alert = on_alert
         self._say = say
+        self._enricher = enricher_of(config, say)
         self._sink: LineSink | None = None
         self._muted: LineSink | None = None
         self._saved_at = time.monotonic()
-        self._metrics = metrics.registry_of(self.pipeline, self.counts, self.deliveries)
+        self._metrics = metrics.registry_of(self.pipeline, self.counts, self.deliveries, self._enricher)
 
     def go(self, on_progress: Callable[[], None] = lambda: None) -> bool:
         """Read everything; True at the end of the input, False where it was stopped. Raises TriplineError."""
@@ -182,6 +184,8 @@ class Run:
             chunk.format, chunk.records, chunk.origin, chunk.lines, time_ms_max, mixed=self.options.format == "auto"
         )
         self._spent("decode", began)
+        if self._enricher is not None:
+            block = self._enricher.fill(block)
         if rejected:
             dead.add(letters(rejected, chunk.records, chunk.origin))
         repeated = self.pipeline.take(block)

@@ -58,6 +58,8 @@ def checked_subscribers(tables: Any, kinds: Mapping[str, type[Any]], mistakes: l
 
 def wanted(hint: Any) -> str:
     if get_origin(hint) is dict:
+        if get_args(hint)[1] is not bool:
+            return 'a table of texts, or lists of texts, such as office = "203.0.113.0/24"'
         return "a table of true or false, such as volume = true"
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(get_args(hint))

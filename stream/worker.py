@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from stream import kafka, rights
 from stream.config import Config
 from stream.detect import Detect
+from stream.enrich.enricher import enricher_of
 from stream.errors import TriplineError, UsageError
 from stream.group import Group
 from stream.ingest import Ingest
@@ -46,6 +47,7 @@ class Worker:
         self.stage_s: dict[str, float] = {}  # of ingest
         self._say = say
         self.registry = Registry(config) if config.registry.url else None
+        self.enricher = enricher_of(config, say) if "ingest" in config.worker.roles else None
         self.groups: list[Group] = []
         if "ingest" in config.worker.roles:
             topics, pattern = access_topics(config)
@@ -97,7 +99,7 @@ class Worker:
         return [stage for stage in stages if isinstance(stage, Detect)]
 
     def _ingest(self, tp: TopicPartition) -> Stage:
-        return Ingest(self.config, tp.topic, tp.partition, self, self.registry)
+        return Ingest(self.config, tp.topic, tp.partition, self, self.registry, self.enricher)
 
     def _detect(self, tp: TopicPartition) -> Stage:
         return Detect(self.config, tp.partition, self, self._say)

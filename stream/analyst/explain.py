@@ -187,11 +187,17 @@ def _verdict(alert: Alert, again: Alert | None, checked: list[Checked]) -> str:
         return (
             f"The alert came out of the log again, but not to the letter: {agree} of {len(checked)} pieces of evidence "
             f"agree within {NEAR:.0%}. Another version, or a log that is not the whole one, was read."
+            + _enriched_otherwise(alert, again)
         )
     return (
         "The alert did not come out of this log with this configuration: its id depends on both. Name all files, in "
         "the order in which they were read, and the same --config; what follows is counted from this log all the same."
     )
+
+
+def _enriched_otherwise(alert: Alert, again: Alert) -> str:
+    then, now = ({source.enrichment for source in each.source} for each in (alert, again))
+    return "" if then == now else " The files of [enrich] are others than they were then."
 
 
 def hours_shown(alert: Alert) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from detectors.base import Array
 from stream.alerts import rfc3339
 from stream.blocks import PackedBlock
 from stream.events import ACTIONS, OUTCOMES
+from stream.origins import unstamped
 
 PLACES_MAX: Final = 50_000_000  # 16 bytes each while they come in
 
@@ -45,7 +46,8 @@ class Places:
         self.full = False
 
     def add(self, origin: str, lines: npt.NDArray[np.int64]) -> None:
-        """Know these lines of an origin."""
+        """Know these lines of an origin, whatever its events were filled in from."""
+        origin = unstamped(origin)[0]
         if self.count >= PLACES_MAX:
             self.full = True
             return
@@ -68,7 +70,7 @@ def within(block: PackedBlock, places: dict[str, npt.NDArray[np.int64]]) -> npt.
     """Which events of a block are at one of these places: bool[n]; `places` as `Places.settled` gives them."""
     found = np.zeros(len(block), np.bool_)
     for number, origin in enumerate(block.origins):
-        lines = places.get(origin)
+        lines = places.get(unstamped(origin)[0])
         if lines is not None and len(lines):
             at = np.searchsorted(lines, block.line)
             known = lines[np.minimum(at, len(lines) - 1)] == block.line
@@ -98,6 +100,7 @@ def place_of(origin: str, line: int) -> str:
     >>> place_of("access.log", 12), place_of("kafka:access/3", 99)
     ('access.log line 12', 'access/3 offset 99')
     """
+    origin = unstamped(origin)[0]
     if origin.startswith("kafka:"):
         return f"{origin.removeprefix('kafka:')} offset {line}"
     return f"{origin} line {line}"

@@ -21,6 +21,7 @@ from stream.alerts import Alert
 from stream.blocks import PackedBlock, joined
 from stream.config import Config
 from stream.decode import decode_packed
+from stream.enrich.enricher import enricher_of
 from stream.errors import UsageError
 from stream.ingest import Ingest
 from stream.source import STDIN, inputs, open_source
@@ -53,6 +54,7 @@ class FileLog:
             raise UsageError("--input: a pipe can be read only once, and this needs the log twice; name a file")
         self._files = inputs(paths)
         self._format, self._config, self._say = fmt, config, say
+        self._enricher = enricher_of(config, say)
 
     def blocks(self, read: Read) -> Iterator[PackedBlock]:
         """The events of the files in their order."""
@@ -68,7 +70,7 @@ class FileLog:
             )
             read.unused.update(each.reason for each in rejected)
             read.events += len(block)
-            yield block
+            yield self._enricher.fill(block) if self._enricher else block
         self._say = _silent  # the formats are told once
 
 
@@ -81,6 +83,7 @@ class TopicLog:
     def __init__(self, config: Config, needed: dict[tuple[str, int], int]) -> None:
         self._config = msgspec.structs.replace(config, kafka=msgspec.structs.replace(config.kafka, partitions=1))
         self._needed = needed
+        self._enricher = enricher_of(config)
 
     def blocks(self, read: Read) -> Iterator[PackedBlock]:
         """The events of all partitions in the order of their time."""
@@ -90,7 +93,9 @@ class TopicLog:
         from stream.analyst import topic as topics  # noqa: PLC0415 - what needs no broker starts without its client
 
         counts = _Counts(read.unused)
-        ingest = Ingest(self._config, topic, number, counts)  # what the workers read the topic with
+        ingest = Ingest(
+            self._config, topic, number, counts, enricher=self._enricher
+        )  # what the workers read the topic with
         read.origins.setdefault(f"kafka:{topic}/{number}")
         records = topics.records(self._config.kafka, topic, needed={number: self._needed[topic, number]})
         while batch := list(islice(records, BATCH)):

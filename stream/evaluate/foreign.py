@@ -20,6 +20,7 @@ from stream.alerts import Alert
 from stream.blocks import PackedBlock
 from stream.config import Config
 from stream.decode import decode_packed
+from stream.enrich.enricher import enricher_of
 from stream.errors import UsageError
 from stream.evaluate.judge import Ledger, Opened, Outcome, judged
 from stream.evaluate.truth import Attack, load
@@ -57,7 +58,7 @@ def evaluated(path: Path, config: Config) -> Outcome:
         if alert.status == "open":
             opened.append(Opened(alert, pipeline.tick_ms))
 
-    pipeline = Pipeline(config, emit)
+    pipeline, enricher = Pipeline(config, emit), enricher_of(config)
     source = open_source(
         inputs([str(events)]), config.format, record_bytes_max=config.record_bytes_max
     )  # fmt: skip
@@ -69,6 +70,8 @@ def evaluated(path: Path, config: Config) -> Outcome:
             continue
         block, bad = decode_packed(chunk.format, chunk.records, chunk.origin, chunk.lines, time_ms_max)
         rejected += len(bad)
+        if enricher is not None:
+            block = enricher.fill(block)
         pipeline.take(block)
         watch.see(block, chunk.records, chunk.lines)
     pipeline.finish()

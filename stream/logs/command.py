@@ -15,6 +15,7 @@ from stream.alerts import rfc3339
 from stream.config import Config
 from stream.console import WIDTH_MAX, Console, clean
 from stream.decode import formats
+from stream.enrich.enricher import enricher_of
 from stream.logs import letters, propose
 from stream.logs.coverage import Watcher, verdicts
 from stream.logs.sample import FIELDS, Event, Sample, taken
@@ -30,7 +31,7 @@ def settings(path: Path | None) -> Config:
 
 def check_sample(path: str, fmt: str, config: Config, detectors: Sequence[Watcher]) -> int:
     """`tripline check --sample FILE`; 1 where nothing could be decoded."""
-    sample, console = taken(path, fmt, config.record_bytes_max), Console(sys.stdout)
+    sample, console = taken(path, fmt, config.record_bytes_max, enricher_of(config)), Console(sys.stdout)
     console.line(f"{path}: format {sample.format or 'unknown'}, {sample.records:,} records, {sample.events:,} events")
     if sample.dead:
         console.line()
@@ -43,10 +44,10 @@ def check_sample(path: str, fmt: str, config: Config, detectors: Sequence[Watche
         console.line()
         console.line(f"  nothing to go by: `tripline infer {path}` proposes a mapping")
         return 1
-    for raw, event in sample.shown:
+    for raw, came, event in sample.shown:
         console.line()
         console.line("  " + console.paint(clean(raw.decode(errors="backslashreplace"), WIDTH_MAX), "dim"))
-        console.table([(name, _said(name, value)) for name, value in event.items()])
+        console.table([(name, _said(name, value) + _filled(came, name, value)) for name, value in event.items()])
     console.line()
     console.table([(name, _presence(sample, name)) for name in FIELDS])
     console.line()
@@ -60,6 +61,13 @@ def check_sample(path: str, fmt: str, config: Config, detectors: Sequence[Watche
 
 def _said(name: str, value: Event | str | float) -> str:
     return rfc3339(int(value)) if name == "time" and isinstance(value, int) else clean(str(value), WIDTH_MAX)
+
+
+def _filled(came: Event, name: str, value: str | float) -> str:
+    """What the event came with, where enrichment made another of it."""
+    if came.get(name) == value:
+        return ""
+    return f"  (filled in; it came with {clean(str(came[name]), 60)})" if name in came else "  (filled in)"
 
 
 def _presence(sample: Sample, name: str) -> str:

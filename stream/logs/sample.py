@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
+from stream.blocks import packed
 from stream.checks import TIME_MS_END
 from stream.decode import decode_batch
+from stream.enrich.enricher import Enricher
 from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES, TEXT_FIELDS, AccessEvent, EventBlock
+from stream.networks import network_names
 from stream.source import inputs, open_source
 
 RECORDS_MAX: Final = 10_000
@@ -24,14 +27,15 @@ Event = dict[str, str | int | float]
 class Sample:
     """Of one file: its format ("" for none), records read, and what came of them.
 
-    shown: the first events, each beside its record. present: events in which the field says something, by field.
+    shown: the first events, each beside its record and what it was before it was filled in. present: events in which
+    the field says something, by field.
     values: those of a text field; example: one of them. dead: records by reason; why: one detail of each.
     """
 
     format: str = ""
     records: int = 0
     events: int = 0
-    shown: list[tuple[bytes, Event]] = field(default_factory=list)
+    shown: list[tuple[bytes, Event, Event]] = field(default_factory=list)
     present: Counter[str] = field(default_factory=Counter)
     values: dict[str, set[str]] = field(default_factory=lambda: {name: set() for name in TEXT_FIELDS})
     example: dict[str, str] = field(default_factory=dict)
@@ -47,7 +51,7 @@ class Sample:
         return self.present[name] / self.events if self.events else 0.0
 
 
-def taken(path: str, fmt: str, record_bytes_max: int) -> Sample:
+def taken(path: str, fmt: str, record_bytes_max: int, enricher: Enricher | None = None) -> Sample:
     """The first RECORDS_MAX records of the file; raises UsageError and TriplineError as reading does."""
     sample = Sample()
     for chunk in open_source(inputs([path]), fmt, record_bytes_max=record_bytes_max):
@@ -62,8 +66,9 @@ def taken(path: str, fmt: str, record_bytes_max: int) -> Sample:
             sample.records += len(records)
             for each in rejected:
                 _bury(sample, each.reason, each.line, each.detail)
+            came, block = block, _enriched(block, enricher) if enricher is not None else block
             _count(sample, block)
-            _show(sample, block, dict(zip(lines.tolist(), records, strict=True)))
+            _show(sample, came, block, dict(zip(lines.tolist(), records, strict=True)))
         if sample.records >= RECORDS_MAX:
             break
     return sample
@@ -74,9 +79,18 @@ def _bury(sample: Sample, reason: str, line: int, detail: str) -> None:
     sample.why.setdefault(reason, (line, detail))
 
 
-def _show(sample: Sample, block: EventBlock, records: dict[int, bytes]) -> None:
+def _enriched(block: EventBlock, enricher: Enricher) -> EventBlock:
+    filled = enricher.fill(packed(block))
+    return replace(block, account_kind=filled.account_kind, text={n: c.texts() for n, c in filled.text.items()})
+
+
+def _show(sample: Sample, came: EventBlock, block: EventBlock, records: dict[int, bytes]) -> None:
     for index in range(min(len(block), SHOWN - len(sample.shown))):
-        sample.shown.append((records[int(block.line[index])], event(block, index)))
+        before, after = event(came, index), event(block, index)
+        if "network" in block.text:  # it is no field of a record, but a name may have been given to it
+            names = network_names(came.text["source_ip"][index : index + 1], came.asn[index : index + 1])
+            before["network"], after["network"] = names[0], block.text["network"][index]
+        sample.shown.append((records[int(block.line[index])], before, after))
 
 
 def event(block: EventBlock, index: int) -> Event:
@@ -104,7 +118,7 @@ def _count(sample: Sample, block: EventBlock) -> None:
     }  # fmt: skip
     for name, count in numbers.items():
         sample.present[name] += count
-    for name, column in block.text.items():
+    for name, column in ((name, block.text[name]) for name in TEXT_FIELDS):
         said = [value for value in column if value]
         sample.present[name] += len(said)
         sample.values[name].update(said)

@@ -11,7 +11,9 @@ from prometheus_client.core import Metric
 
 from detectors import catalog
 from stream.alerts import SEVERITIES
+from stream.enrich.enricher import Enricher
 from stream.metrics.delivery import Delivers, DeliveryCollector
+from stream.metrics.enrichment import EnrichmentCollector
 from stream.metrics.families import counters
 from stream.metrics.pipeline import Counts, PipelineCollector
 from stream.metrics.process import process_registry
@@ -57,11 +59,15 @@ class AlertsCollector:
         )  # fmt: skip
 
 
-def registry_of(pipeline: Pipeline, counts: RunCounts, deliveries: Delivers | None = None) -> CollectorRegistry:
+def registry_of(
+    pipeline: Pipeline, counts: RunCounts, deliveries: Delivers | None = None, enricher: Enricher | None = None
+) -> CollectorRegistry:
     """A registry with this run's metrics and nothing else."""
     registry = process_registry(pipeline.config)
     registry.register(PipelineCollector(lambda: [pipeline], counts))
     registry.register(AlertsCollector(counts))
     if deliveries is not None:
         registry.register(DeliveryCollector(deliveries))
+    if enricher is not None:
+        registry.register(EnrichmentCollector(enricher))
     return registry

@@ -12,6 +12,7 @@ from prometheus_client.core import Metric
 
 from stream.alerts import SEVERITIES, STATUSES
 from stream.ingest import Ingest
+from stream.metrics.enrichment import EnrichmentCollector
 from stream.metrics.families import counter, counters, gauges, histograms
 from stream.metrics.pipeline import PipelineCollector
 from stream.metrics.process import process_registry
@@ -125,4 +126,6 @@ def worker_registry(worker: Worker) -> CollectorRegistry:
     registry = process_registry(worker.config)
     registry.register(PipelineCollector(lambda: [stage.pipeline for stage in worker.detecting()], worker))
     registry.register(WorkerCollector(worker))
+    if worker.enricher is not None:
+        registry.register(EnrichmentCollector(worker.enricher))
     return registry
