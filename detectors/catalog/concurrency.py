@@ -51,7 +51,7 @@ from detectors.baselines.strangeness import (
     strangeness,
 )  # fmt: skip
 from detectors.fusion import fisher_bits
-from detectors.kernels import LN2, inline, kernel, level_of
+from detectors.kernels import AHEAD, LN2, inline, kernel, level_of, prefetch
 
 RATE_LEAST: Final = 0.01  # returns an active hour; nobody is known better than that
 DOUBLE_BITS: Final = 12.0  # one in 4,096 hours: two devices of one person are never taken to be rarer
@@ -162,6 +162,9 @@ def _follow(
     """Follow each event's account and credential from place to place; findings written, arrivals to `trials`."""
     found = 0
     for i in range(touch_account.shape[0]):
+        if i + AHEAD < touch_account.shape[0]:
+            prefetch(accounts, touch_account[i + AHEAD]["slot"])
+            prefetch(credentials, touch_credential[i + AHEAD]["slot"])
         a = touch_account[i]
         if a["slot"] <= 0 or not succeeded[i] or h_network[i] == 0 or h_client[i] == 0:
             continue

@@ -41,7 +41,7 @@ from detectors.baselines.calibration import Survival
 from detectors.baselines.daily_share import DAY_S, SLOW_S, daily_share, trial, usual
 from detectors.baselines.memory import DAYS, NEW, TODAY, UNSEEN, cells, recall
 from detectors.baselines.share import SUSPECT_WEIGHT, ShareDetector
-from detectors.kernels import inline, kernel
+from detectors.kernels import AHEAD, inline, kernel, prefetch
 
 STRANGER, SLEEPER = 0, 1
 FEATURES: Final = 2
@@ -71,7 +71,10 @@ def _judge(
     marks: Array, out: Array,
 ) -> int:  # fmt: skip
     """Take feature f of every reading into the entities of one kind, where it stands at `at`; findings so far."""
-    for i in range(touch.shape[0]):
+    n = touch.shape[0]
+    for i in range(n):
+        if i + AHEAD < n and trials[f, i + AHEAD] != NO_TRIAL:
+            prefetch(state, touch[i + AHEAD]["slot"])
         t = touch[i]
         if trials[f, i] == NO_TRIAL or t["slot"] <= 0 or (kind == ACCOUNT and own[i]):
             continue
@@ -108,7 +111,10 @@ def _observe(
     pop: Array, survival: Array, gate: Array, mark: Any, marks: Array, out: Array,
 ) -> int:  # fmt: skip
     """trials[f, i], whether event i is a hit; then what that says of whom. touches: account, places. Findings."""
-    for i in range(time.shape[0]):
+    n = time.shape[0]
+    for i in range(n):
+        if i + AHEAD < n:
+            prefetch(accounts, touches[0][i + AHEAD]["slot"])
         trials[STRANGER, i] = trials[SLEEPER, i] = NO_TRIAL
         slot = touches[0][i]["slot"]
         if not reads[i] or slot <= 0:

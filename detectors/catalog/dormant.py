@@ -49,7 +49,7 @@ from detectors.baselines.absence import (
 from detectors.baselines.calibration import LEVELS
 from detectors.baselines.places import place_of
 from detectors.baselines.share import TRIAL, ShareDetector
-from detectors.kernels import inline, kernel, level_of
+from detectors.kernels import AHEAD, inline, kernel, level_of, prefetch
 
 TEACHES_FROM_MS: Final = 14 * DAY_MS  # of the stream
 JUDGES_FROM_MS: Final = 21 * DAY_MS
@@ -99,7 +99,10 @@ def _follow(
 ) -> int:  # fmt: skip
     """Follow each account and machine's key through its silences; findings written, arrivals to `trials`."""
     found = 0
-    for i in range(touch_account.shape[0]):
+    n = touch_account.shape[0]
+    for i in range(n):
+        if i + AHEAD < n:
+            prefetch(lives, touch_account[i + AHEAD]["slot"])
         a = touch_account[i]
         if a["slot"] <= 0 or not succeeded[i]:
             continue

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from detectors.base import ACTION_LOGIN, HOUR_MS, Array, Columns, Feature, Frame
 from detectors.baselines.share import SHARE, SHARE_FIELDS, TRIAL, ShareDetector
-from detectors.kernels import inline, kernel
+from detectors.kernels import AHEAD, inline, kernel, prefetch
 
 UNSEEN, ISSUED, WAITING, WAITING_ISSUED, USED, UNISSUED, OLDER = range(7)
 CROWDS: Final = ("fleet", "issuer", "network", "client")
@@ -67,7 +67,10 @@ def _follow(
 ) -> int:  # fmt: skip
     """Follow each credential's life; first uses and reversals go to `waiting`, whose new length is returned."""
     count = 0
-    for i in range(touch.shape[0]):
+    n = touch.shape[0]
+    for i in range(n):
+        if i + AHEAD < n:
+            prefetch(credentials, touch[i + AHEAD]["slot"])
         slot = touch[i]["slot"]
         if slot <= 0:  # absent, or in the overflow, where names are not told apart
             continue
