@@ -18,9 +18,9 @@ import numpy.typing as npt
 from detectors.kernels import kernel
 from stream.checks import TIME_MS_END, TIME_MS_MIN
 from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES, TEXT_FIELDS, EventBlock
-from stream.keys import I64, U8, U64, hash_texts, pack
 from stream.networks import network_names
 from stream.origins import unstamped
+from stream.siphash import I64, U8, U64, hash_texts, pack
 
 TEXTS: Final = (*TEXT_FIELDS, "network")
 VERSION: Final = 1

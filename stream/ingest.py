@@ -27,9 +27,9 @@ from stream.endpoint import NoAnswer
 from stream.enrich.enricher import Enricher
 from stream.errors import TriplineError
 from stream.events import BadRecord, Rejected
-from stream.keys import I64, hash_key
 from stream.records import Records
 from stream.registry import Decode, Registry, is_framed, unframed
+from stream.siphash import I64, hash_key
 from stream.transact import Message, NotNow
 
 BLOCK_EVENTS: Final = 8_192

@@ -1,138 +1,26 @@
-"""From names to slots: keyed hashing, a bounded open-addressing index, and an arena for the names themselves.
+"""From hashes of names to slots: a bounded open-addressing index, and an arena for the names themselves.
 
-All of it is flat arrays, so that ten million entities are saved and loaded as a handful of blocks. Hashing is
-SipHash-1-3 (Aumasson and Bernstein 2012; the variant of most language runtimes) with the deployment's key, so nobody
-without the key can aim names at each other. Two names of one kind that share all 64 bits count as one: at 100 million
-names the chance of any such pair is below 0.03 %.
+All of it is flat arrays, so that ten million entities are saved and loaded as a handful of blocks.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from detectors.kernels import AHEAD, inline, kernel, prefetch
+from detectors.kernels import AHEAD, kernel, prefetch
 from stream.errors import TriplineError
+from stream.siphash import I64, U8, U64, hash_column
 
-U64 = npt.NDArray[np.uint64]
-I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
-U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
 
 ABSENT: Final = -1  # slot of an event that does not name this kind of entity
 OVERFLOW: Final = 0  # slot that stands for every name that found no room
 LOAD_MAX: Final = 0.7  # of the index, before it doubles
-
-
-def pack(texts: list[str]) -> tuple[U8, I64]:
-    """All texts as one UTF-8 buffer and their n + 1 offsets in it."""
-    joined = "".join(texts)
-    if joined.isascii():
-        buffer = joined.encode()
-        lengths = map(len, texts)
-    else:
-        parts = [text.encode("utf-8", "surrogatepass") for text in texts]
-        buffer = b"".join(parts)
-        lengths = map(len, parts)
-    offsets = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(np.fromiter(lengths, np.int64, len(texts)), out=offsets[1:])
-    return np.frombuffer(buffer, np.uint8), offsets
-
-
-def hash_key(secret: str) -> U64:
-    """The two key words from a secret of any length."""
-    return np.frombuffer(hashlib.blake2b(secret.encode(), digest_size=16).digest(), np.uint64)
-
-
-@inline
-def _rotl(x: Any, b: int) -> Any:
-    return np.uint64((x << np.uint64(b)) | (x >> np.uint64(64 - b)))
-
-
-@inline
-def _word(buffer: U8, p: Any) -> Any:
-    """Eight bytes, the lowest first: one load, as the compiler sees."""
-    word = np.uint64(0)
-    for j in range(8):
-        word |= np.uint64(buffer[p + np.uint64(j)]) << np.uint64(8 * j)
-    return word
-
-
-@inline
-def _rest(buffer: U8, stop: Any, count: Any) -> Any:
-    """The last `count` bytes before `stop`, 0 to 7 of them: out of the eight before it where there are so many."""
-    if count == np.uint64(0):
-        return np.uint64(0)
-    if stop >= np.uint64(8):
-        return _word(buffer, stop - np.uint64(8)) >> (np.uint64(64) - np.uint64(8) * count)
-    word = np.uint64(0)
-    for j in range(np.int64(count)):
-        word |= np.uint64(buffer[stop - count + np.uint64(j)]) << np.uint64(8 * j)
-    return word
-
-
-@inline
-def _round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
-    v0 += v1
-    v1 = _rotl(v1, 13) ^ v0
-    v0 = _rotl(v0, 32)
-    v2 += v3
-    v3 = _rotl(v3, 16) ^ v2
-    v0 += v3
-    v3 = _rotl(v3, 21) ^ v0
-    v2 += v1
-    v1 = _rotl(v1, 17) ^ v2
-    v2 = _rotl(v2, 32)
-    return v0, v1, v2, v3
-
-
-@inline
-def _hash(buffer: U8, start: Any, stop: Any, key: U64) -> Any:
-    """SipHash-1-3 of buffer[start:stop]; 0 stands for the empty text and for it alone."""
-    u8 = np.uint64(8)
-    length = stop - start
-    if length == np.uint64(0):
-        return np.uint64(0)
-    v0 = key[0] ^ np.uint64(0x736F6D6570736575)
-    v1 = key[1] ^ np.uint64(0x646F72616E646F6D)
-    v2 = key[0] ^ np.uint64(0x6C7967656E657261)
-    v3 = key[1] ^ np.uint64(0x7465646279746573)
-    for b in range(length // u8):
-        word = _word(buffer, start + np.uint64(b) * u8)
-        v0, v1, v2, v3 = _round(v0, v1, v2, v3 ^ word)
-        v0 ^= word
-    word = length << np.uint64(56) | _rest(buffer, stop, length & np.uint64(7))
-    v0, v1, v2, v3 = _round(v0, v1, v2, v3 ^ word)
-    v0, v1, v2, v3 = _round(v0 ^ word, v1, v2 ^ np.uint64(0xFF), v3)
-    v0, v1, v2, v3 = _round(v0, v1, v2, v3)
-    v0, v1, v2, v3 = _round(v0, v1, v2, v3)
-    h = v0 ^ v1 ^ v2 ^ v3
-    return h if h != np.uint64(0) else np.uint64(1)
-
-
-@kernel
-def hash_texts(buffers: tuple[U8, ...], starts: tuple[I64, ...], stops: tuple[I64, ...], key: U64, out: U64) -> None:
-    """out[c, i] = SipHash-1-3 of text i of column c, 0 where it is empty.
-
-    Event by event: where the columns lie in one log, what is read is read in its order.
-    """
-    for i in range(out.shape[1]):
-        for c in range(out.shape[0]):
-            out[c, i] = _hash(buffers[c], np.uint64(starts[c][i]), np.uint64(stops[c][i]), key)
-
-
-def hash_column(texts: list[str], key: U64) -> U64:
-    """SipHash-1-3 of each text, 0 where it is empty: uint64[n]."""
-    buffer, offsets = pack(texts)
-    out = np.empty((1, len(texts)), np.uint64)
-    hash_texts((buffer,), (offsets[:-1],), (offsets[1:],), key, out)
-    hashes: U64 = out[0]
-    return hashes
 
 
 COUNT, FREE, LIMIT, OVERFLOWED, NEW = range(5)  # an index's tally: slots handed out, free, at most; the last call's
@@ -375,65 +263,3 @@ def grown(array: npt.NDArray[np.generic], wanted: int, limit: int | None = None)
     out = np.zeros(size if limit is None else max(wanted, min(size, limit)), array.dtype)
     out[: len(array)] = array
     return out
-
-
-@kernel
-def _seen_before(hashes: U64, tables: U64, used: I64, repeated: U8) -> None:
-    half = tables.shape[1]
-    mask = np.uint64(half - 1)
-    for i in range(hashes.shape[0]):
-        if i + AHEAD < hashes.shape[0]:
-            prefetch(tables[0], hashes[i + AHEAD] & mask)
-            prefetch(tables[1], hashes[i + AHEAD] & mask)
-        h = hashes[i]
-        repeated[i] = 0
-        if h == np.uint64(0):
-            continue
-        p = h & mask
-        while tables[0, p] != np.uint64(0) and tables[0, p] != h:
-            p = (p + np.uint64(1)) & mask
-        if tables[0, p] == h:
-            repeated[i] = 1
-            continue
-        p = h & mask
-        while tables[1, p] != np.uint64(0) and tables[1, p] != h:
-            p = (p + np.uint64(1)) & mask
-        if tables[1, p] == h:  # and goes on into the newer generation, as what is new does
-            repeated[i] = 1
-        if used[0] >= half // 2:
-            for q in range(half):
-                tables[1, q] = tables[0, q]
-                tables[0, q] = np.uint64(0)
-            used[0] = 0
-        p = h & mask
-        while tables[0, p] != np.uint64(0):
-            p = (p + np.uint64(1)) & mask
-        tables[0, p] = h
-        used[0] += 1
-
-
-class RecentIds:
-    """Which event ids came by lately: two generations of hashes, exact over at least the last `capacity` ids.
-
-    Memory: 32 bytes for each id of `capacity`, which is rounded up to a power of two. A repeat farther back than that
-    is not seen as one.
-    """
-
-    def __init__(self, capacity: int = 131_072) -> None:
-        self._tables = np.zeros((2, 2 << (capacity - 1).bit_length()), np.uint64)
-        self._used = np.zeros(1, np.int64)
-
-    def repeated(self, hashes: U64) -> npt.NDArray[np.bool_]:
-        """True where the id was seen before, in this call or an earlier one; an absent id (0) never is."""
-        out = np.empty(len(hashes), np.uint8)
-        _seen_before(hashes, self._tables, self._used, out)
-        return out.astype(np.bool_)
-
-    def save(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The arrays to continue from."""
-        return {"tables": self._tables, "used": self._used}
-
-    def load(self, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
-        """Become what `save` described."""
-        self._tables[:] = arrays["tables"]
-        self._used[:] = arrays["used"]

@@ -29,9 +29,10 @@ from stream.clock import StreamClock
 from stream.config import Config, fingerprint
 from stream.correlate import Correlator
 from stream.events import ACTIONS, OUTCOMES, EventBlock
-from stream.keys import I64, U64, RecentIds, hash_column, hash_key
+from stream.recent import RecentIds
 from stream.selftest import NAME, Marks
 from stream.signals import Signal
+from stream.siphash import I64, U64, hash_column, hash_key
 from stream.state import Table, touch
 from stream.trace import TRACED, Trace
 from stream.veil import veil_of

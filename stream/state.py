@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from detectors.base import DAY_MS, ENTITY, HORIZONS_S, HOUR_MS, TOUCH, Array, Columns
 from detectors.kernels import AHEAD, inline, kernel, prefetch
-from stream.keys import I64, U8, U64, Index, grown, resolve
+from stream.keys import Index, grown, resolve
+from stream.siphash import I64, U8, U64
 
 FLEET: Final = "fleet"  # the kind of one entity without a name
 FILL_MAX: Final = 0.95  # of the limit; beyond it a tick evicts

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream import keys
-from stream.keys import ABSENT, OVERFLOW, Index, RecentIds, grown, hash_column, hash_key, pack
+from stream.keys import ABSENT, OVERFLOW, Index, grown
+from stream.recent import RecentIds
+from stream.siphash import hash_column, hash_key, pack
 
 MASK = (1 << 64) - 1
 KEY = hash_key("a deployment's secret")

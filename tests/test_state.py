@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from detectors.base import DAY_MS, HORIZONS_S, HOUR_MS, Array
 from stream import state
-from stream.keys import ABSENT, OVERFLOW, hash_column, hash_key, pack
+from stream.keys import ABSENT, OVERFLOW
+from stream.siphash import hash_column, hash_key, pack
 from stream.state import FILL_AFTER, FILL_MAX, Table
 
 KEY = hash_key("k")

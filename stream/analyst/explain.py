@@ -22,10 +22,10 @@ from stream.analyst.relog import Log, Read, unusable
 from stream.config import Config
 from stream.errors import UsageError
 from stream.incident import Incident
-from stream.keys import hash_key
 from stream.markup import epoch_ms
 from stream.pipeline import Pipeline
 from stream.record import Recorder
+from stream.siphash import hash_key
 
 SCHEMA: Final = "tripline.explanation/1"
 ENTITIES_MAX: Final = 8  # whose history is counted: the alert's own, then those of the strongest evidence

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from detectors.base import HOUR_MS
 from stream.alerts import EntityRef, rfc3339
 from stream.blocks import PackedBlock
-from stream.keys import U64, hash_column
 from stream.pipeline import FIELDS, READS, SUCCESS
 from stream.signals import distinct, smallest
+from stream.siphash import U64, hash_column
 
 Bool = npt.NDArray[np.bool_]
 HOURS_MAX: Final = 20_000  # of one entity, more than two years; beyond, the first ones are kept and the rest counted

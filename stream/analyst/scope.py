@@ -24,9 +24,9 @@ from stream.blocks import PackedBlock
 from stream.config import Config
 from stream.errors import UsageError
 from stream.incident import ALONE
-from stream.keys import U64, hash_column, hash_key
 from stream.markup import epoch_ms
 from stream.pipeline import FIELDS, Pipeline
+from stream.siphash import U64, hash_column, hash_key
 from stream.trace import TRACED
 
 SCHEMA: Final = "tripline.scope/1"

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from stream.alerts import rfc3339
 from stream.blocks import PackedBlock
-from stream.keys import U64
 from stream.pipeline import READS, SUCCESS
+from stream.siphash import U64
 
 I64 = npt.NDArray[np.int64]
 COUNTED: Final = ("subject", "account", "resource", "object", "credential", "source", "network", "client", "country")

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from stream.blocks import PackedBlock, joined, packed
 from stream.errors import UsageError
 from stream.events import AccessEvent, BadRecord, EventBlock, Rejected, columns
-from stream.keys import I64
 from stream.records import Records
+from stream.siphash import I64
 
 MAPPING = "mapping:"  # in front of the file that describes a house format
 

@@ -17,9 +17,9 @@ from detectors.kernels import inline, kernel
 from stream.blocks import NUMBERS, Packed, PackedBlock
 from stream.checks import ASN_MAX, TEXT_BYTES_MAX, TIME_MS_MIN
 from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES, TEXT_FIELDS
-from stream.keys import I64, U8
 from stream.networks import network_of
 from stream.records import Records
+from stream.siphash import I64, U8
 
 I8 = npt.NDArray[np.int8]
 

@@ -31,8 +31,8 @@ from stream.enrich.settings import Enrich, named_networks
 from stream.enrich.watched import Watched
 from stream.errors import UsageError
 from stream.events import ACCOUNT_KINDS
-from stream.keys import hash_key
 from stream.origins import stamped
+from stream.siphash import hash_key
 
 if TYPE_CHECKING:
     from stream.config import Config

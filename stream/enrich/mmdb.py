@@ -15,7 +15,7 @@ import numpy as np
 
 from detectors.kernels import inline, kernel
 from stream.checks import ASN_MAX
-from stream.keys import I64, U8
+from stream.siphash import I64, U8
 
 MARK: Final = b"\xab\xcd\xefMaxMind.com"
 DESCRIPTION_BYTES_MAX: Final = 128 * 1024  # of the format: how far from the end the mark may be

@@ -10,7 +10,7 @@ import numpy as np
 
 from stream.enrich.mmdb import Broken, Database, country_in, system_in
 from stream.enrich.settings import Network
-from stream.keys import U8
+from stream.siphash import U8
 
 _V4: Final = bytes(12)
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:192.0.2.1 is 192.0.2.1

@@ -22,7 +22,7 @@ from stream.blocks import joined, packed
 from stream.cli import main
 from stream.config import Config
 from stream.errors import UsageError
-from stream.keys import hash_key
+from stream.siphash import hash_key
 from tests.analyst.logs import CONFIG, Case, made
 from tests.pages import Reader, theft
 from tests.streams import START_MS, block, event

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from detectors.base import TOUCH, Array
 from detectors.catalog.fan_out import REGISTERS, FanOut, _new_subjects
-from stream.keys import hash_column, hash_key
+from stream.siphash import hash_column, hash_key
 
 STANDARD_ERROR = 0.15  # as the module states
 SEEDS = 20

@@ -19,8 +19,8 @@ from detectors.baselines.calibration import LEVELS
 from detectors.catalog.miss_rate import REGISTERS
 from stream.config import Config
 from stream.events import AccessEvent
-from stream.keys import hash_column, hash_key
 from stream.pipeline import Pipeline
+from stream.siphash import hash_column, hash_key
 from tests.detectors.scenes import WHEN, entities, judged
 from tests.streams import DAY_MS, HOUR_MS, START_MS, block, event, part, run, state
 
