@@ -22,8 +22,7 @@ from stream.pipeline import Pipeline
 from tests.detectors.scenes import entities
 from tests.streams import DAY_MS, HOUR_MS, START_MS, block, event, part, run, state
 
-ONLY = {each: each == "dormant" for each in catalog.detector_ids()}
-ALONE = Config(detectors=ONLY, warmup_h=72.0, tick_s=3_600, alerts_per_day_max=1.25)
+ALONE = Config(detectors={each: each == "dormant" for each in catalog.detector_ids()}, warmup_h=72.0, tick_s=3_600)
 DAYS = 60
 BACK = START_MS + 57 * DAY_MS + 10 * HOUR_MS  # a Thursday
 AWAY: dict[str, Any] = {"source_ip": "203.0.113.9", "asn": 64_500, "user_agent": "curl/8"}

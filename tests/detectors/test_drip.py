@@ -21,9 +21,7 @@ from tests.streams import DAY_MS, HOUR_MS, START_MS, block, event, part, run, st
 
 DAYS = 56
 SINCE = 35  # a Wednesday
-ONLY = Config(
-    detectors={d: d == "drip" for d in catalog.detector_ids()}, warmup_h=24.0, tick_s=3_600, alerts_per_day_max=1.0
-)
+ONLY = Config(detectors={d: d == "drip" for d in catalog.detector_ids()}, warmup_h=24.0, tick_s=3_600)
 THIEF = ("account", "emp-7")
 
 
