@@ -26,9 +26,7 @@ DAYS, WARDS, STAFF, BEDS = 26, 8, 8, 40
 SINCE = 16
 PEOPLE = 4_000  # whom the house knows; a ward has BEDS of them at a time
 THIEF, SERVICE = ("account", "nurse-3-3"), "portal"
-ONLY = Config(
-    detectors={d: d == "coverage" for d in catalog.detector_ids()}, warmup_h=72.0, tick_s=3_600, alerts_per_day_max=2.0
-)
+ONLY = Config(detectors={d: d == "coverage" for d in catalog.detector_ids()}, warmup_h=72.0, tick_s=3_600)
 
 
 def staff(
@@ -93,7 +91,7 @@ def opened(events: list[AccessEvent]) -> list[Alert]:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_quiet_house_opens_nothing(seed: int) -> None:
-    """Calibration: where two alerts a day are allowed."""
+    """Calibration: where five alerts a day are allowed."""
     assert opened(house(seed)) == []
 
 
@@ -116,13 +114,13 @@ def test_twice_the_own_work_with_the_own_patients_is_not_found() -> None:
     assert opened(events) == []
 
 
-def test_most_of_a_ward_that_takes_over_anothers_patients_are_excused() -> None:
-    """The benign twin: all of its staff read people who are new to them. Those who do so first may be told about."""
+def test_a_ward_that_takes_over_anothers_patients_is_excused() -> None:
+    """The benign twin: all of its staff read people who are new to them."""
     events = house(1)
     for day in range(SINCE, SINCE + 4):
         for who in range(STAFF):
             events += staff(day, 3, who, [5 * 400 + (day * 2 + who * 5 + k) % 400 for k in range(8)], 15.0, 300)
-    assert len(opened(events)) < STAFF / 2
+    assert opened(events) == []
 
 
 def test_who_is_new_is_not_judged_in_the_first_days() -> None:
