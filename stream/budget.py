@@ -10,7 +10,6 @@ once for each entity, and the strongest of it is kept by name.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -19,27 +18,12 @@ from detectors.base import DAY_MS
 from detectors.fusion import Entity
 from stream.alerts import severity_of
 
-# The threshold lets chance spend a 16th of the budget: models err, and the rest is for what is real.
-OPEN_SHARE: Final = 16.0
-ACCOUNT: Final = "account"
+# The threshold lets chance spend a 32nd of the budget: models err, and the rest is for what is real.
+OPEN_SHARE: Final = 32.0
 REASONS: Final = ("budget", "incidents_max", "ranked", "muted")  # why an entity's evidence opens nothing
 REMEMBERED_MAX: Final = 500  # entities that were held back and have been counted
 OUTSTANDING_BITS: Final = 6.0  # above all that was opened lately; 64 times rarer
 LISTED_MAX: Final = 20  # of what was held back, by name
-
-
-def families(measures: Mapping[str, int]) -> dict[str, float]:
-    """Of how many equal families of tests the measures of a kind of entity are some, by kind.
-
-    Half of what chance may spend is for accounts: whoever steals acts as somebody. The rest is shared by all else.
-
-    >>> families({"account": 4, "network": 3, "client": 1})
-    {'account': 8.0, 'network': 8.0, 'client': 8.0}
-    """
-    accounts = measures.get(ACCOUNT, 0)
-    others = sum(measures.values()) - accounts
-    halves = 2.0 if accounts and others else 1.0
-    return {kind: halves * (accounts if kind == ACCOUNT else others) for kind in measures}
 
 
 class Held(msgspec.Struct, frozen=True):

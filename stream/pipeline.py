@@ -24,7 +24,7 @@ from detectors.fusion import Evidence, Fusion, score_of
 from stream import upgrade
 from stream.alerts import Alert, alert_of
 from stream.blocks import PackedBlock, last_numbers, packed
-from stream.budget import OPEN_SHARE, families
+from stream.budget import OPEN_SHARE
 from stream.clock import StreamClock
 from stream.config import Config, fingerprint
 from stream.correlate import Correlator
@@ -81,10 +81,8 @@ class Pipeline:
         self._origins: dict[str, int] = {}
         enabled = [d for d in catalog.detector_ids() if config.detectors.get(d, True)]
         self.detectors: list[Detector] = self._made(enabled, 0.0)
-        kinds = [(kind, len(d.features)) for d in self.detectors for kind in d.kinds]
-        self._families = families({kind: sum(n for k, n in kinds if k == kind) for kind, _ in kinds})
-        least = min(self._families.values(), default=1.0)
-        offset = math.log2(OPEN_SHARE / config.alerts_per_day_max) + math.log2(least) - NEAR_MISS_BITS
+        self._families = sum(len(d.kinds) * len(d.features) for d in self.detectors) or 1
+        offset = math.log2(OPEN_SHARE / config.alerts_per_day_max) + math.log2(self._families) - NEAR_MISS_BITS
         self.detectors = self._made(enabled, offset)
         self.tables = {kind: self._table(kind) for kind in TRACED}
         self._by_id = {d.id: d for d in self.detectors}
@@ -189,7 +187,7 @@ class Pipeline:
                 Evidence(
                     detector=detector.id, kind=kind, value=self.tables[kind].name(int(finding["slot"])),
                     feature=int(finding["feature"]), horizon=int(finding["horizon"]), time=int(finding["time"]),
-                    bits=bits, score=score_of(bits, per_day, self._families[kind]),
+                    bits=bits, score=score_of(bits, per_day, self._families),
                     observed=float(finding["observed"]), expected=float(finding["expected"]), tests=per_day,
                 )
             )  # fmt: skip
