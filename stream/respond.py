@@ -3,8 +3,8 @@
 Faust keeps the incidents in a table whose changelog is a topic, so another process goes on where one was cut. Signals
 are taken one at a time, in this order:
 
-    1. the merger takes the signal in and says what is worth telling; verdicts of the feedback topic rank it
-    2. the alert is written, and its writing waited for, unless a mute of that topic holds
+    1. the merger takes the signal in and says what is worth telling
+    2. the alert is written, and its writing waited for
     3. the incident as it stands now is written to the table, and that waited for
     4. only then is the signal acknowledged
 
@@ -33,9 +33,7 @@ from stream import kafka, metrics, signals
 from stream.alerts import Alert, alert_of, encode
 from stream.config import Config
 from stream.delivery.topic import Deliveries
-from stream.desk import Desk
 from stream.durations import DELAY_S, Durations
-from stream.feedback_topic import Follower
 from stream.ingest import letter
 from stream.merge import Group, Merger
 from stream.metrics.respond import Monitor, respond_registry
@@ -48,7 +46,6 @@ log = logging.getLogger("tripline")
 
 TABLE: Final = "incidents"
 BUDGET_KEY: Final = "budget"  # beside the incidents' ids, which all begin with "tl-"
-DESK_KEY: Final = "desk"
 
 
 class Respond:
@@ -62,9 +59,7 @@ class Respond:
         self.dead_letters: Counter[str] = Counter()
         self.signals = 0
         self.stopping = asyncio.Event()
-        self.said = Follower(config.kafka)
-        self.desk = Desk()
-        self.merger = self._merger()
+        self.merger = Merger(config)
         self.deliveries = Deliveries(config)
         self.selftest = SelfTest(config)
         self.app = _app(config)
@@ -90,21 +85,16 @@ class Respond:
         waits: list[asyncio.Task[Any]] = [asyncio.create_task(self.stopping.wait())]
         tests = asyncio.create_task(self._send_selftests())
         try:
-            await self.said.begin()
-            waits.append(asyncio.create_task(self.said.run()))
             await self.deliveries.start()
             await self.app.start()
             waits.append(asyncio.create_task(self.deliveries.failed()))
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for ended in done:
-                ended.result()
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in (*waits, tests):
                 wait.cancel()
             await self.app.stop()
             stop()
             await self.deliveries.stop()
-            await self.said.stop()
 
     async def _send_selftests(self) -> None:
         """Send one every so often, while the signals are this process's."""
@@ -132,19 +122,12 @@ class Respond:
         del revoked
         self._restored = False
 
-    def _merger(self) -> Merger:
-        made = Merger(self.config)
-        made.rank = self.desk.ranking.bits
-        return made
-
     def _restore(self) -> None:
         """Know again what the table holds."""
-        self.merger = self._merger()
+        self.merger = Merger(self.config)
         for key, value in sorted(self._table.items()):
             if key == BUDGET_KEY.encode():
                 self.merger.budget.spent = msgspec.json.decode(value, type=type(self.merger.budget.spent))
-            elif key == DESK_KEY.encode():
-                self.desk.saved = msgspec.json.decode(value, type=type(self.desk.saved), strict=False)
             else:
                 self.merger.put(msgspec.json.decode(value, type=Group))
         self._restored = True
@@ -158,26 +141,17 @@ class Respond:
         self.signals += 1
         if self.selftest.takes(given):
             return
-        if len(self.desk.entries) < len(self.said.chain.entries):
-            self.desk.take(self.said.chain.entries)
-        self.desk.tick(given.told)
         group, told = self.merger.take(given)
         if told is not None:
             await self._tell(told)
         self._table[group.id.encode()] = msgspec.json.encode(group)
         # Faust acknowledges the signal whether or not the changelog has the incident. Its records go in order, so once
         # the last one is known to have arrived, all have.
-        self._table[DESK_KEY.encode()] = msgspec.json.encode(self.desk.saved)
         spent = msgspec.json.encode(self.merger.budget.spent)
         await self._table.send_changelog(0, BUDGET_KEY.encode(), spent)
 
     async def _tell(self, told: Signal) -> None:
-        scored = alert_of(self._veil(told), self._detectors, self.config.runbook_url)
-        alert, first = self.desk.decide(scored, told.told)
-        if first:
-            self.merger.budget.refund((told.kind, told.value))
-        if alert is None:
-            return
+        alert = alert_of(self._veil(told), self._detectors, self.config.runbook_url)
         await (await self._out.send(key=alert.id.encode(), value=encode(alert).rstrip()))
         self.alerts[alert.status, alert.severity] += 1
         if alert.status == "open":
