@@ -182,10 +182,17 @@ def words(config: Config, detector_id: str) -> Detector:
     return made
 
 
+class App(faust.App):
+    """Faust's, without the folders that it makes wherever it is started: the table is kept in memory and its topic."""
+
+    def _create_directories(self) -> None:
+        """None: nothing is kept in files, and the file system may be read-only."""
+
+
 def _app(config: Config) -> Any:
     settings = config.kafka
     servers = [f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")]
-    return faust.App(
+    return App(
         f"{settings.group}-respond", broker=servers, broker_credentials=_credentials(config), store="memory://",
         web_enabled=False, autodiscover=False, topic_partitions=1, topic_replication_factor=settings.replication,
         topic_allow_declare=True, consumer_auto_offset_reset="earliest", stream_wait_empty=False,

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from stream.budget import REASONS
+from stream.config import Kafka
 from stream.durations import BATCH_S, Durations
 from stream.metrics.delivery import DeliveryCollector
 from stream.metrics.families import counter, counters, gauge, gauges, histograms
@@ -86,7 +87,7 @@ class RespondCollector:
         yield gauge("tripline_incidents", "Incidents that are kept.", len(groups))
         yield gauge("tripline_incidents_open", "Incidents that are open.", still)
         yield from _selftest(respond.selftest)
-        yield from _faust(respond.app.monitor)
+        yield from _faust(respond.app.monitor, respond.config.kafka)
 
 
 def _selftest(tests: SelfTest) -> Iterator[Metric]:
@@ -102,14 +103,14 @@ def _selftest(tests: SelfTest) -> Iterator[Metric]:
     )
 
 
-def _faust(monitor: Monitor) -> Iterator[Metric]:
-    for name, text, by_topic in (
-        ("messages_received", "Messages that Faust received.", monitor.messages_received_by_topic),
-        ("messages_sent", "Messages that Faust sent.", monitor.messages_sent_by_topic),
+def _faust(monitor: Monitor, kafka: Kafka) -> Iterator[Metric]:
+    for name, text, by_topic, first in (
+        ("messages_received", "Messages that Faust received.", monitor.messages_received_by_topic, kafka.signals),
+        ("messages_sent", "Messages that Faust sent.", monitor.messages_sent_by_topic, kafka.alerts),
     ):
-        yield counters(
-            f"tripline_faust_{name}", text, ["topic"], {(topic,): count for topic, count in list(by_topic.items())}
-        )
+        # From 0 on: of a series that begins with its first message, no rate tells of it.
+        counts = {first: 0} | dict(by_topic)
+        yield counters(f"tripline_faust_{name}", text, ["topic"], {(topic,): count for topic, count in counts.items()})
     for name, text, value in (
         ("events", "Messages that agents were given.", monitor.events_total),
         ("send_errors", "Messages that Faust could not send.", monitor.send_errors),

@@ -81,6 +81,13 @@ def test_names_and_texts_are_as_prometheus_wants_them(process: str) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_counts_by_topic_begin_at_nothing() -> None:
+    """Of a series that begins with its first message, no rate tells."""
+    text = exposed("respond")
+    assert 'tripline_faust_messages_received_total{topic="tripline.signals"} 0.0' in text
+    assert 'tripline_faust_messages_sent_total{topic="tripline.alerts"} 0.0' in text
+
+
 def test_a_detector_that_learns_says_so() -> None:
     text = generate_latest(run_registry()).decode()
     learned = dict(re.findall(r'tripline_learned_windows_total\{detector="(\w+)"\} (\S+)', text))

@@ -54,6 +54,8 @@ class Deployment:
     ) -> None:  # fmt: skip
         name = f"t{next(_numbers)}"
         self.folder = folder
+        self.elsewhere = folder / "elsewhere"  # where processes are started: they leave nothing there
+        self.elsewhere.mkdir(exist_ok=True)
         self.access = f"{name}.access"
         self.inputs = inputs
         self.config = msgspec.structs.replace(
@@ -102,13 +104,20 @@ class Deployment:
         path.write_text(_toml(config))
         log = (self.folder / f"{command}-{len(self.processes)}.log").open("wb")
         with log:
-            process = subprocess.Popen([TRIPLINE, command, "--config", str(path)], stderr=log, stdout=log)
+            process = subprocess.Popen(
+                [TRIPLINE, command, "--config", str(path)], stderr=log, stdout=log, cwd=self.elsewhere
+            )
         self.processes.append(process)
         return process
 
     def log(self) -> str:
         """What the processes said."""
         return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
+
+    def status(self, process: subprocess.Popen[bytes]) -> int:
+        """With what a process ended by itself; where it does not, an error with what it said."""
+        self.wait_until(lambda: process.poll() is not None)
+        return process.wait()
 
     def close(self) -> None:
         """End what still runs."""

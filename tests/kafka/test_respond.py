@@ -138,6 +138,7 @@ def test_killed_at_random_points_it_repeats_but_never_loses_or_invents(deploy: C
     for alert in found:
         alert.pop("emitted_at")
         assert by_name.setdefault((alert["id"], alert["revision"]), alert) == alert, f"seed {SEED}"
+    assert not list(deployment.elsewhere.iterdir())
 
 
 def test_what_cannot_be_read_is_a_dead_letter_and_the_next_signal_is_told(deploy: Callable[[], Deployment]) -> None:

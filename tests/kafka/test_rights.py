@@ -21,7 +21,7 @@ from stream.config import Config
 from stream.errors import TriplineError
 from stream.rights import Right, rights
 from tests.kafka.cluster import Cluster, Security
-from tests.kafka.deployment import READY_S, Deployment
+from tests.kafka.deployment import Deployment
 from tests.streams import START_MS
 from tests.webserver import Reply, Request, serving
 
@@ -154,7 +154,7 @@ def test_a_worker_without_a_right_ends_and_says_so(secure: Cluster, deploy: Make
         process = deployment.start(**scram(secure, deployment.folder, f"without-{n}"))
         cases.append((deployment, process, right))
     for deployment, process, right in cases:
-        assert process.wait(READY_S) == 1, f"{right}, seed {SEED}: {deployment.log()}"
+        assert deployment.status(process) == 1, f"{right}, seed {SEED}: {deployment.log()}"
         assert right.command("", "").rpartition("--add")[2].split("'")[-1] in deployment.log(), f"{right}, seed {SEED}"
 
 
@@ -170,7 +170,7 @@ def test_who_is_refused_is_told_without_a_secret(secure: Cluster, deploy: Make) 
             checked(deployment, changes)
         assert "staple" not in str(error.value)
     process = deployment.start(**wrong[0])
-    assert process.wait(READY_S) == 1
+    assert deployment.status(process) == 1
     assert "no broker answers over SASL_SSL" in deployment.log()
     assert "staple" not in deployment.log()
 

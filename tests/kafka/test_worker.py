@@ -20,7 +20,7 @@ from stream.config import Config
 from stream.incidents import generate, load_incident
 from stream.incidents.jsonl import lines_of
 from tests.kafka.cluster import Cluster
-from tests.kafka.deployment import READY_S, Deployment
+from tests.kafka.deployment import Deployment
 from tests.kafka.node import free_ports
 
 CONFIG = Config(warmup_h=12.0, session_lifetime_h=12.0, tick_s=300, snapshot_every_s=0.0)
@@ -159,5 +159,5 @@ def test_what_a_person_has_to_see_to_ends_the_worker_with_a_word(deploy: Make) -
     """No topic, no state that fits, offsets that were reset: said at once, exit 1, nothing skipped."""
     deployment = deploy([])
     nowhere = deployment.start(bootstrap_servers="127.0.0.1:9")
-    assert nowhere.wait(READY_S) == 1
+    assert deployment.status(nowhere) == 1
     assert "no broker answers" in deployment.log()
