@@ -26,7 +26,7 @@ demo: setup ## replay a forged-token theft and watch it being caught
 	@$(BIN)/tripline replay forged-token --report out/forged-token.html
 
 test: setup lint ## everything that must hold before a commit
-	@$(BIN)/pytest --numprocesses auto --dist loadgroup
+	@$(BIN)/pytest --numprocesses auto
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("tripline", deadline=None)
 settings.load_profile("tripline")
 
-TOGETHER = {  # in one process each: what starts brokers, and what shares the same replays
-    "brokers": ("tests/kafka/", "tests/deploy/", "tests/delivery/"),
+TOGETHER: Final = {  # in one process each: what shares brokers, a stack of processes, or the same replays
+    "brokers": ("tests/kafka/",),
+    "stack": ("tests/deploy/", "tests/delivery/"),
     "replays": ("tests/test_replay.py",),
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """One after the other where processes are started and memory is what is short; the rest as cores are free."""
-    for item in items:
-        for name, beginnings in TOGETHER.items():
-            if item.nodeid.startswith(beginnings):
-                item.add_marker(pytest.mark.xdist_group(name))
+
+    def _split_scope(self, nodeid: str) -> str:
+        """The group that is run in one process; a test by itself is its own."""
+        return next((name for name, begins in TOGETHER.items() if nodeid.startswith(begins)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
+    """In place of --dist loadgroup, which this pytest's node ids leave without effect."""
+    return Together(config, log)
