@@ -53,10 +53,13 @@ class Monitor(faust.Monitor):
 
 
 class RespondCollector:
-    """A collector over one process of the alert plane."""
+    """A collector over one process of the alert plane. Make it in that process's event loop."""
 
     def __init__(self, respond: Respond) -> None:
         self._respond = respond
+        # Faust takes the loop of whoever first asks for its monitor. A scrape asks from a thread of its own, whose loop
+        # never runs: one that came before Faust had started left it waiting for ever.
+        self._monitor: Monitor = respond.app.monitor
 
     def collect(self) -> Iterator[Metric]:
         """Every metric of the process."""
@@ -87,7 +90,7 @@ class RespondCollector:
         yield gauge("tripline_incidents", "Incidents that are kept.", len(groups))
         yield gauge("tripline_incidents_open", "Incidents that are open.", still)
         yield from _selftest(respond.selftest)
-        yield from _faust(respond.app.monitor, respond.config.kafka)
+        yield from _faust(self._monitor, respond.config.kafka)
 
 
 def _selftest(tests: SelfTest) -> Iterator[Metric]:

@@ -62,11 +62,22 @@ def exposed(process: str) -> str:
         return generate_latest(run_registry()).decode()
     if process == "worker":
         return asyncio.run(started("worker"))
-    # Faust leaves coroutines behind in the interpreter that made its app, so it has one of its own.
-    ask = "import asyncio; from tests.deploy.test_metrics import started; print(asyncio.run(started('respond')))"
+    return apart("started('respond')")
+
+
+def apart(call: str) -> str:
+    """What a coroutine of this file gives in an interpreter of its own: Faust leaves some behind where it was made."""
+    ask = f"import asyncio; from tests.deploy import test_metrics as here; print(asyncio.run(here.{call}))"
     return subprocess.run(
         [sys.executable, "-c", ask], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     ).stdout
+
+
+async def scraped_before_its_start() -> bool:
+    """Whether Faust still has the loop that it runs in."""
+    respond = Respond(Config(kafka=Kafka(topics=("access",)), worker=WorkerSettings(metrics_port=0)))
+    await asyncio.to_thread(generate_latest, respond_registry(respond))
+    return respond.app.loop is asyncio.get_running_loop()
 
 
 @pytest.mark.parametrize("process", ["run", "worker", "respond"])
@@ -79,6 +90,10 @@ def test_names_and_texts_are_as_prometheus_wants_them(process: str) -> None:
         [program("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_a_scrape_before_faust_has_started_leaves_it_its_loop() -> None:
+    assert apart("scraped_before_its_start()") == "True\n"
 
 
 def test_counts_by_topic_begin_at_nothing() -> None:
