@@ -50,8 +50,11 @@ examples:
                                                            nothing was changed since that hash was noted
   tripline feedback --reset 2025-06-01 --note "wrong shift" --feedback feedback.jsonl
 
-`tripline run --feedback FILE` heeds it: what is muted is scored, counted and kept (--muted FILE) and not told, and
-verdicts rank evidence by its kind. A mute ends by itself, after 90 days at most.
+With --config instead of --feedback the log is the deployment's feedback topic:
+  tripline feedback tl-3f9a false --note "monthly export" --config tripline.toml
+
+`tripline run --feedback FILE` heeds the file, `tripline respond` the topic: what is muted is scored and counted (`run`
+keeps it: --muted FILE) and not told; verdicts rank evidence by its kind. A mute ends by itself, after 90 days at most.
 """
 
 
@@ -72,7 +75,9 @@ def _add_feedback(commands: Commands[argparse.ArgumentParser]) -> None:
         help="a theft, a false alarm, or something known and wanted",
     )  # fmt: skip
     _add_told(feedback)
-    feedback.add_argument("--feedback", type=Path, metavar="FILE", required=True, help="the log of what was said")
+    feedback.add_argument(
+        "--feedback", type=Path, metavar="FILE", help="the log of what was said (default: the topic of --config)"
+    )
     feedback.add_argument("--note", default="", metavar="TEXT", help="why")
     feedback.add_argument("--who", metavar="NAME", help="who says so (default: this user)")
     feedback.add_argument("--mute", metavar="7d|FROM..TO", help="for so long from now, or between two times")
