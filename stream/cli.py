@@ -68,7 +68,8 @@ begin with:
   tripline topics --config tripline.toml     create what is missing
   tripline worker --config tripline.toml     as many as there are partitions; each may be killed at any time
 
-Health is at http://127.0.0.1:9464/livez and /readyz, metrics at /metrics (worker.metrics_port).
+Health is at http://127.0.0.1:9464/livez and /readyz, metrics at /metrics (worker.metrics_port); of `respond` the same
+on port 9465 (respond.metrics_port).
 """
 ACCOUNTS: Final = 10_000
 DAYS: Final = 8.0

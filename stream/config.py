@@ -129,6 +129,12 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics_token_file: Text = ""
 
 
+class Respond(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a process of the alert plane can be asked how it is; address, TLS and token are those of [worker]."""
+
+    metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9465
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every setting, with its unit in its name; the defaults are what `deploy/tripline.toml` explains."""
 
@@ -157,13 +163,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     registry: Registry = Registry()
     selftest: SelfTest = SelfTest()
     worker: Worker = Worker()
+    respond: Respond = Respond()
     subscribers: tuple[Any, ...] = ()  # settings of `stream.subscribers`, each of its kind
 
 
 # What may differ between two runs without what was learned being another.
 _OPERATIONAL: Final = (
     "canary", "snapshot_every_s", "runbook_url", "format", "record_bytes_max", "future_max_s", "kafka", "registry",
-    "worker", "hash_key_file", "selftest", "subscribers", "identity_keys_file", "identity_kinds",
+    "worker", "respond", "hash_key_file", "selftest", "subscribers", "identity_keys_file", "identity_kinds",
 )  # fmt: skip
 
 

@@ -209,8 +209,9 @@ class Respond:
 
     def _served(self) -> Callable[[], None]:
         return metrics.serve_worker(
-            respond_registry(self), self.config.worker, {"/livez": lambda: "", "/readyz": self._ready}
-        )
+            respond_registry(self), self.config.worker, {"/livez": lambda: "", "/readyz": self._ready},
+            self.config.respond.metrics_port, "respond.metrics_port",
+        )  # fmt: skip
 
     def _ready(self) -> str:
         return "" if self.app.started else "starting"

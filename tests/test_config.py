@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors import catalog
-from stream.config import Canary, Config, EntitiesMax, Kafka, Registry, Worker, fingerprint, load
+from stream.config import Canary, Config, EntitiesMax, Kafka, Registry, Respond, Worker, fingerprint, load
 from stream.decode import formats
 from stream.enrich.settings import Enrich
 from stream.errors import UsageError
@@ -41,7 +41,7 @@ def test_the_file_that_is_shipped_is_the_defaults_and_names_every_setting() -> N
     assert all(config.detectors.values())
     assert fingerprint(config) == fingerprint(Config())
     text = SHIPPED.read_text()
-    tables = (Config, Canary, EntitiesMax, Enrich, Kafka, Registry, Worker)
+    tables = (Config, Canary, EntitiesMax, Enrich, Kafka, Registry, Worker, Respond)
     for name in (field for table in tables for field in table.__struct_fields__):
         assert re.search(rf"^(\[{name}\]|{name} = |# \[\[{name}\]\])", text, re.MULTILINE), name
 

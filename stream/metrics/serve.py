@@ -70,10 +70,12 @@ def serve(
 
 
 def serve_worker(
-    registry: CollectorRegistry, worker: Worker, health: Mapping[str, Callable[[], str]]
-) -> Callable[[], None]:
-    """Serve as [worker] says; UsageError where that would show metrics to whoever asks."""
-    if worker.metrics_port == 0:
+    registry: CollectorRegistry, worker: Worker, health: Mapping[str, Callable[[], str]],
+    port: int | None = None, setting: str = "worker.metrics_port",
+) -> Callable[[], None]:  # fmt: skip
+    """Serve as [worker] says, or on another port, of this setting; UsageError where whoever asks would see metrics."""
+    port = worker.metrics_port if port is None else port
+    if port == 0:
         return lambda: None
     context, token = None, ""
     if worker.metrics_cert_file:
@@ -88,8 +90,7 @@ def serve_worker(
             "worker.metrics_plaintext_allowed = true"
         )
     return serve(
-        registry, worker.metrics_port, worker.metrics_address, setting="worker.metrics_port", health=health,
-        token=token, context=context,
+        registry, port, worker.metrics_address, setting=setting, health=health, token=token, context=context,
     )  # fmt: skip
 
 

@@ -100,7 +100,7 @@ class Stack:
         asyncio.run(_create_topic(self.bootstrap, "access", PARTITIONS))
         self._run("topics").wait()
         self._run("worker", TRIPLINE_WORKER__METRICS_PORT=str(self.ports["worker"]))
-        self._run("respond", TRIPLINE_WORKER__METRICS_PORT=str(self.ports["respond"]))
+        self._run("respond", TRIPLINE_RESPOND__METRICS_PORT=str(self.ports["respond"]))
         self._alertmanager()
         self._prometheus()
         for name, path in (("worker", "readyz"), ("respond", "readyz"), *((n, "-/ready") for n in SERVERS)):
@@ -147,7 +147,7 @@ class Stack:
 
     def _prometheus(self) -> None:
         given = (DEPLOY / "prometheus/prometheus.yml").read_text()
-        for there, name in (("worker:9464", "worker"), ("respond:9464", "respond"), ("alertmanager:9093",) * 2):
+        for there, name in (("worker:9464", "worker"), ("respond:9465", "respond"), ("alertmanager:9093",) * 2):
             here = self.ports[name.removesuffix(":9093")]
             given = given.replace(there, f"127.0.0.1:{here}")
         path = self._folder / "prometheus.yml"

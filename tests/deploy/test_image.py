@@ -115,5 +115,8 @@ def test_a_command_of_compose_is_one(name: str) -> None:
 def test_prometheus_scrapes_services_that_there_are() -> None:
     scraped = re.findall(r'\["(\S+):(\d+)"\]', (DEPLOY / "prometheus/prometheus.yml").read_text())
     assert {name for name, _ in scraped} == {"worker", "respond", "alertmanager"} <= set(SERVICES)
-    port = str(settings(DEPLOY / "demo.toml").worker.metrics_port)
-    assert {number for name, number in scraped if name in OURS} == {port}
+    given = settings(DEPLOY / "demo.toml")
+    ports = {"worker": given.worker.metrics_port, "respond": given.respond.metrics_port}
+    assert {name: int(number) for name, number in scraped if name in OURS} == ports
+    checks = {"worker": (DEPLOY / "Dockerfile").read_text(), "respond": SERVICES["respond"]["healthcheck"]["test"][-1]}
+    assert all(f"http://127.0.0.1:{port}/livez" in checks[name] for name, port in ports.items())

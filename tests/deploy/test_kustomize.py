@@ -123,7 +123,10 @@ def test_what_a_container_is_given_is_what_the_product_takes(overlay: str, tmp_p
             assert any(path.startswith(mount) for mount in mounts), path
         if arguments.command == "topics":
             continue
-        assert {port["containerPort"] for port in container["ports"]} == {given.worker.metrics_port}
+        port = (given.respond if arguments.command == "respond" else given.worker).metrics_port
+        assert {named["containerPort"] for named in container["ports"]} == {port}
+        annotations = pod["owner"]["spec"]["template"]["metadata"]["annotations"]
+        assert annotations["prometheus.io/port"] == str(port)
         paths = {container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
         assert paths == {"/livez", "/readyz"}
         if arguments.command == "worker":

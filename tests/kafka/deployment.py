@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError
 from stream import kafka, signals
 from stream.checkpoint import StateDirectory
 from stream.config import Config, Kafka, fingerprint
+from stream.config import Respond as RespondSettings
 from stream.config import Worker as WorkerSettings
 from stream.detect import Detect
 from stream.signals import Signal
@@ -68,6 +69,7 @@ class Deployment:
                 fetch_bytes_max=fetch_bytes_max,
             ),
             worker=WorkerSettings(state=str(folder / "state"), metrics_port=0),
+            respond=RespondSettings(metrics_port=0),
         )  # fmt: skip
         self.poll_s = 0.05  # between two looks: a look is a consumer of its own
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -97,10 +99,10 @@ class Deployment:
                 await producer.send(self.access, record, partition=i // run % self.inputs)
 
     def start(self, command: str = "worker", **changes: Any) -> subprocess.Popen[bytes]:
-        """Start a process; `changes` are of [kafka] and [worker]."""
+        """Start a process; `changes` are of [kafka], and of [worker] or [respond]."""
         path = self.folder / f"{command}-{len(self.processes)}.toml"
         config = msgspec.to_builtins(self.config)
-        for table in ("kafka", "worker"):
+        for table in ("kafka", "respond" if command == "respond" else "worker"):
             config[table] |= {name: value for name, value in changes.items() if name in config[table]}
         path.touch(0o600)  # a key may be in it
         path.write_text(_toml(config))
