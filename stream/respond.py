@@ -23,7 +23,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final
 
-import faust
 import msgspec
 from aiokafka.errors import KafkaError
 from faust.exceptions import ProducerSendError
@@ -36,11 +35,11 @@ from stream.config import Config
 from stream.delivery.topic import Deliveries
 from stream.desk import Desk
 from stream.durations import DELAY_S, Durations
+from stream.faustapp import app_of
 from stream.feedback_topic import Follower
 from stream.ingest import letter
 from stream.merge import Group, Merger
-from stream.metrics.respond import Monitor, respond_registry
-from stream.security import connection
+from stream.metrics.respond import respond_registry
 from stream.selftest import SelfTest
 from stream.signals import Signal
 from stream.veil import veil_of
@@ -68,7 +67,7 @@ class Respond:
         self.merger = self._merger()
         self.deliveries = Deliveries(config)
         self.selftest = SelfTest(config)
-        self.app = _app(config)
+        self.app = app_of(config)
         self.app.on_partitions_revoked.connect(self._revoked)
         self._restored = False
         self._on_alert = on_alert
@@ -223,36 +222,3 @@ def words(config: Config, detector_id: str) -> Detector:
         detector_id, offset_bits=0.0, join_grace_s=config.join_grace_s, session_lifetime_h=config.session_lifetime_h
     )
     return made
-
-
-class App(faust.App):
-    """Faust's, without the folders that it makes wherever it is started: the table is kept in memory and its topic."""
-
-    def _create_directories(self) -> None:
-        """None: nothing is kept in files, and the file system may be read-only."""
-
-
-def _app(config: Config) -> Any:
-    settings = config.kafka
-    servers = [f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")]
-    return App(
-        f"{settings.group}-respond", broker=servers, broker_credentials=_credentials(config), store="memory://",
-        web_enabled=False, autodiscover=False, topic_partitions=1, topic_replication_factor=settings.replication,
-        topic_allow_declare=True, consumer_auto_offset_reset="earliest", stream_wait_empty=False,
-        broker_session_timeout=settings.session_timeout_s, broker_heartbeat_interval=settings.session_timeout_s / 5,
-        broker_commit_every=100, broker_commit_interval=1.0, producer_acks=-1, loghandlers=[], Monitor=Monitor,
-        consumer_group_instance_id=f"{settings.instance_id}-respond" if settings.instance_id else None,
-    )  # fmt: skip
-
-
-def _credentials(config: Config) -> Any:
-    given = connection(config.kafka)
-    context = given.get("ssl_context")
-    if config.kafka.security_protocol.startswith("SASL"):
-        if config.kafka.sasl_mechanism == "OAUTHBEARER":
-            return faust.OAuthCredentials(oauth_cb=given["sasl_oauth_token_provider"], ssl_context=context)
-        return faust.SASLCredentials(
-            username=given["sasl_plain_username"], password=given["sasl_plain_password"],
-            mechanism=config.kafka.sasl_mechanism, ssl_context=context,
-        )  # fmt: skip
-    return faust.SSLCredentials(context) if context is not None else None

@@ -141,6 +141,22 @@ def test_killed_at_random_points_it_repeats_but_never_loses_or_invents(deploy: C
     assert not list(deployment.elsewhere.iterdir())
 
 
+def test_a_process_that_goes_on_from_the_first_signal_takes_all_of_them(deploy: Callable[[], Deployment]) -> None:
+    """As after one that ended before it had committed anything: incidents are kept, and no place among the signals."""
+    deployment = deploy()
+    given = [signal(0, "network", f"AS{n}", score=20.0) for n in range(6)]
+    send(deployment, [signals.encode(s) for s in given[:2]])
+    process = deployment.start("respond")
+    wait_until_told(deployment, 2)
+    process.terminate()
+    process.wait()
+    asyncio.run(deployment.reset("respond", deployment.config.kafka.signals, [0]))
+    send(deployment, [signals.encode(s) for s in given[2:]])
+    deployment.start("respond")
+    found = wait_until_told(deployment, len(given))
+    assert {a["id"] for a in found} == {s.id for s in given}
+
+
 def test_what_cannot_be_read_is_a_dead_letter_and_the_next_signal_is_told(deploy: Callable[[], Deployment]) -> None:
     deployment = deploy()
     send(deployment, [b"{", b"\xff", b"null", b"[" * 100_000, signals.encode(signal(1, score=20.0))])
