@@ -7,7 +7,7 @@ between a snapshot and what was committed is taken in again without a word.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ import numpy as np
 from stream import blocks, signals
 from stream.alerts import severity_of
 from stream.align import Aligner
+from stream.batch import Batch
 from stream.blocks import BadBlock, PackedBlock
 from stream.checkpoint import Snapshot, StateDirectory
 from stream.config import Config, fingerprint
@@ -78,15 +79,15 @@ class Detect:
         """Nothing: signals come of observations only."""
         return []
 
-    def take(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:  # noqa: ARG002 - the contract
+    def take(self, records: Batch, silent: bool, more: bool) -> list[Message]:  # noqa: ARG002 - the contract
         """Score the records; signals and dead letters."""
         self._signals.clear()
         letters: list[Message] = []
         for record in records:
             try:
-                sent = blocks.decode(record.value or b"")
+                sent = blocks.decode(record.value)
             except BadBlock as why:
-                letters.append(self._letter(record.offset, "bad_block", str(why), record.value or b""))
+                letters.append(self._letter(record.offset, "bad_block", str(why), record.value))
                 continue
             for block in self.aligner.add(sent.block, sent.origin, sent.watermark_ms, sent.more):
                 repeated = self.pipeline.take(block)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -22,13 +22,14 @@ from stream.config import Config
 from stream.detect import Detect
 from stream.durations import BATCH_S, Durations
 from stream.errors import TriplineError
+from stream.fetch import consumer_of
 from stream.ingest import Ingest
 from stream.transact import FAILURES, REFUSALS, RETRY_S, Fenced, Lane, NotNow, Stage, quietly, refused, retried
 
 log = logging.getLogger("tripline")
 
 POLL_MS: Final = 100
-RECORDS_MAX: Final = 20_000
+RECORDS_MAX: Final = 60_000  # a transaction and a block for each partition cost the same for few records as for many
 AHEAD_MS: Final = 600_000
 WAIT_S: Final = 1.0  # until records that could not be taken in are tried again
 
@@ -60,7 +61,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         self._until: dict[TopicPartition, float] = {}  # monotonic, of partitions that wait for something else
         self.waiting_for = ""
         self.consumer: AIOKafkaConsumer = kafka.consumer(
-            config.kafka, f"{config.kafka.group}-{name}", config.kafka.instance_id
+            config.kafka, f"{config.kafka.group}-{name}", config.kafka.instance_id, consumer_of()
         )
 
     @property
@@ -99,7 +100,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         finally:
             await self._leave()
 
-    async def _fetched(self) -> dict[TopicPartition, list[Any]]:
+    async def _fetched(self) -> dict[TopicPartition, Sequence[Any]]:
         """The next records; none when it is time to stop. Without partitions aiokafka waits for ever."""
         if self._failed is not None:
             raise self._failed
@@ -128,7 +129,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             for each in (fetch, *waits):
                 each.cancel()
 
-    async def _batch(self, batches: dict[TopicPartition, list[Any]]) -> None:
+    async def _batch(self, batches: Mapping[TopicPartition, Sequence[Any]]) -> None:
         began = time.monotonic()
         await asyncio.gather(*(self._take(self.lanes[tp], batch) for tp, batch in batches.items() if tp in self.lanes))
         if batches:
@@ -155,7 +156,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             self.consumer.pause(*(ahead - paused))
             self.consumer.resume(*(paused - ahead))
 
-    async def _take(self, lane: Lane, records: list[Any]) -> None:
+    async def _take(self, lane: Lane, records: Sequence[Any]) -> None:
         await self._guarded(lane, lane.take(records))
         if not self._until:
             self.waiting_for = ""

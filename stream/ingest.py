@@ -10,14 +10,14 @@ from __future__ import annotations
 import base64
 import time
 from collections import Counter
-from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import orjson
 
 from stream import blocks
+from stream.batch import Batch, Record
 from stream.blocks import PackedBlock
 from stream.checks import TIME_MS_END
 from stream.config import Config
@@ -88,30 +88,27 @@ class Ingest:
         topic, count = self._config.kafka.observations, self._config.kafka.partitions
         return [Message(topic, empty, partition=number) for number in range(count)]
 
-    def take(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:  # noqa: ARG002 - the contract
+    def take(self, records: Batch, silent: bool, more: bool) -> list[Message]:  # noqa: ARG002 - the contract
         """Blocks for the observations, one at least for each partition that must hear how far this is; dead letters."""
         began = time.perf_counter()
-        values = Records.of([r.value or b"" for r in records])
-        good, letters = records, list[Message]()
+        good, values, letters = records, records.values, list[Message]()
         if not self._plain(values):
-            schemas = self._schemas(records)  # first of all: where it has to wait, nothing has been counted
-            good, letters = self._sized(records)
-            cut = [r.value for r in good]
+            schemas = self._schemas(values)  # first of all: where it has to wait, nothing has been counted
+            good = self._sized(records, letters)
+            values = good.values
             if schemas is not None:
-                good, cut = self._unframed(good, schemas, letters)
-            values = Records.of(cut)
+                good, values = self._unframed(good, schemas, letters)
         if self._format is None:
             self._format = detect(values)
         if self._format is None:
             return letters + [self._letter(r, "unknown_format", "no format recognises it; set `format`") for r in good]
-        offsets = np.array([r.offset for r in good], np.int64)
         out, rejected = decode_packed(
-            self._format, values, self._origin, offsets, TIME_MS_END - 1,
+            self._format, values, self._origin, good.offsets, TIME_MS_END - 1,
             mixed=self._config.format == "auto",
         )  # fmt: skip
         letters += [self._rejected(good[r.index], r) for r in rejected]
         began = self._spent("decode", began)
-        self._believe(out, offsets, [r.timestamp for r in good])
+        self._believe(out, good)
         self._counts.ingested[self._topic] += len(out)
         messages = self._shuffled(self._enricher.fill(out) if self._enricher else out, more)
         self._spent("shuffle", began)
@@ -129,21 +126,22 @@ class Ingest:
         first = np.frombuffer(values.data, np.uint8)[values.starts]
         return bool(lengths.min() > 0 and lengths.max() <= self._config.record_bytes_max and first.min() > 0)
 
-    def _sized(self, records: Sequence[Any]) -> tuple[list[Any], list[Message]]:
+    def _sized(self, records: Batch, letters: list[Message]) -> Batch:
+        """The records that are neither empty nor too long; the others are added to the letters."""
         limit = self._config.record_bytes_max
-        good = [r for r in records if r.value and len(r.value) <= limit]
-        letters = []
-        for record in records:
+        lengths = records.values.stops - records.values.starts
+        good = (lengths > 0) & (lengths <= limit)
+        for record in records.take(np.flatnonzero(~good)):
             if not record.value:
                 letters.append(self._letter(record, "empty_record", "a record without a value"))
-            elif len(record.value) > limit:
+            else:
                 detail = f"{len(record.value)} bytes, the limit is {limit}; raise record_bytes_max if it is a record"
                 letters.append(self._letter(record, "record_too_long", detail))
-        return good, letters
+        return records.take(np.flatnonzero(good))
 
-    def _schemas(self, records: Sequence[Any]) -> dict[int, Decode | BadRecord] | None:
-        """What reads the schemas that the records name; None where no record has a frame. Raises NotNow."""
-        framed = [r.value for r in records if r.value and is_framed(r.value)]
+    def _schemas(self, values: Records) -> dict[int, Decode | BadRecord] | None:
+        """What reads the schemas that the values name; None where no value has a frame. Raises NotNow."""
+        framed = [value for value in values if is_framed(value)]
         if not framed:
             return None
         try:
@@ -152,11 +150,11 @@ class Ingest:
             raise NotNow(str(why)) from why
 
     def _unframed(
-        self, records: list[Any], schemas: dict[int, Decode | BadRecord], letters: list[Message]
-    ) -> tuple[list[Any], list[bytes]]:
+        self, records: Batch, schemas: dict[int, Decode | BadRecord], letters: list[Message]
+    ) -> tuple[Batch, Records]:
         """The records that have a value without a frame, and those values; the others are added to the letters."""
         good, values = [], []
-        for record in records:
+        for number, record in enumerate(records):
             value = record.value
             try:
                 if is_framed(value):
@@ -166,14 +164,15 @@ class Ingest:
             except BadRecord as why:
                 letters.append(self._letter(record, why.reason, why.detail))
             else:
-                good.append(record)
+                good.append(number)
                 values.append(value)
-        return good, values
+        return records.take(np.array(good, np.int64)), Records.of(values)
 
-    def _believe(self, block: PackedBlock, offsets: Any, appended: list[int]) -> None:
+    def _believe(self, block: PackedBlock, records: Batch) -> None:
         """A time far behind its own append is not believed: the event is scored at its arrival, not learned from."""
-        now = np.array([t if t >= APPENDED_MIN else int(time.time() * 1000) for t in appended], np.int64)
-        arrival = now[np.searchsorted(offsets, block.line)] if len(block) else now[:0]
+        appended = records.timestamps
+        now = np.where(appended >= APPENDED_MIN, appended, int(time.time() * 1000))
+        arrival = now[np.searchsorted(records.offsets, block.line)] if len(block) else now[:0]
         future = block.time > arrival + int(self._config.future_max_s * 1000)
         if future.any():
             block.time = np.where(future, arrival, block.time)
@@ -218,12 +217,12 @@ class Ingest:
             cuts.append(min(cuts[-1] + BLOCK_EVENTS, start + max(int(np.searchsorted(ends, room, "right")), at + 1)))
         return cuts
 
-    def _rejected(self, record: Any, why: Rejected) -> Message:
+    def _rejected(self, record: Record, why: Rejected) -> Message:
         return self._letter(record, why.reason, why.detail)
 
-    def _letter(self, record: Any, reason: str, detail: str) -> Message:
+    def _letter(self, record: Record, reason: str, detail: str) -> Message:
         self._counts.dead_letters[reason] += 1
-        return letter(self._config.kafka.dead_letters, self._origin, record.offset, reason, detail, record.value or b"")
+        return letter(self._config.kafka.dead_letters, self._origin, record.offset, reason, detail, record.value)
 
     def _spent(self, stage: str, began: float) -> float:
         now = time.perf_counter()

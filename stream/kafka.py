@@ -25,7 +25,9 @@ FETCH_WAIT_MS: Final = 200
 MESSAGE_BYTES_MAX: Final = 900_000  # a broker's default limit is 1 MiB, its own framing included
 
 
-def consumer(kafka: Kafka, group: str, instance: str = "", **more: Any) -> AIOKafkaConsumer:
+def consumer(
+    kafka: Kafka, group: str, instance: str = "", kind: type[AIOKafkaConsumer] = AIOKafkaConsumer, **more: Any
+) -> AIOKafkaConsumer:
     """A consumer of committed records that commits nothing by itself and never resets an offset by itself.
 
     The broker answers when there is a lot or FETCH_WAIT_MS are over: so the size of a transaction is a matter of time.
@@ -38,7 +40,7 @@ def consumer(kafka: Kafka, group: str, instance: str = "", **more: Any) -> AIOKa
         "session_timeout_ms": int(kafka.session_timeout_s * 1000),
         "heartbeat_interval_ms": int(kafka.session_timeout_s * 1000 / 5), "metadata_max_age_ms": 30_000,
     }  # fmt: skip
-    return AIOKafkaConsumer(**(settings | more))
+    return kind(**(settings | more))
 
 
 def producer(kafka: Kafka, transactional_id: str, **more: Any) -> AIOKafkaProducer:

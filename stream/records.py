@@ -34,6 +34,14 @@ class Records(Sequence[bytes]):
         return cls(b"\n".join([*records, b""]), starts, ends - 1)
 
     @classmethod
+    def joined(cls, parts: Sequence[Records]) -> Records:
+        """Records one after the other, each buffer whole."""
+        before = np.cumsum([0, *(len(part.data) for part in parts)]).tolist()
+        starts = np.concatenate([part.starts + at for part, at in zip(parts, before, strict=False)])
+        stops = np.concatenate([part.stops + at for part, at in zip(parts, before, strict=False)])
+        return cls(b"".join([part.data for part in parts]), starts, stops)
+
+    @classmethod
     def lines(cls, data: bytes) -> Records:
         """The lines of data, which ends with a newline; empty ones too.
 

@@ -36,6 +36,7 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
+from stream.batch import Batch
 from stream.errors import TriplineError
 
 log = logging.getLogger("tripline")
@@ -82,7 +83,7 @@ class Stage(Protocol):
         """What is to be written where nothing is taken in; more: there is something to read."""
         ...
 
-    def take(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:
+    def take(self, records: Batch, silent: bool, more: bool) -> list[Message]:
         """Take records in; what is to be written, which nobody looks at when `silent`. more: others wait behind.
 
         Raises NotNow where something else has to answer first.
@@ -158,8 +159,9 @@ class Lane:
     async def take(self, records: Sequence[Any]) -> None:
         """Take a batch in and commit it; Fenced where the lane is another's, one of FAILURES where it must reopen,
         NotNow where the batch has to be read again later."""
-        fresh = [r for r in records if r.offset >= self.position]
-        replayed = [r for r in fresh if r.offset < self.committed]
+        batch = Batch.of(records)
+        fresh = batch[batch.before(self.position) :]
+        replayed = fresh[: fresh.before(self.committed)]
         if replayed:
             await self._taken(replayed, True, True)
             self.position = replayed[-1].offset + 1
@@ -180,7 +182,7 @@ class Lane:
         if messages := self.stage.announced(False):
             await self._commit(messages, None)
 
-    async def _taken(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:
+    async def _taken(self, records: Batch, silent: bool, more: bool) -> list[Message]:
         return await asyncio.get_running_loop().run_in_executor(COMPUTING, self.stage.take, records, silent, more)
 
     async def _commit(self, messages: Sequence[Message], offset: int | None) -> None:

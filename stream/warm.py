@@ -7,16 +7,19 @@ A made-up day goes the way that records go, through both stages and a snapshot, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import orjson
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from stream import blocks
 from stream.align import Aligner
+from stream.batch import Batch, Record
 from stream.config import Config
+from stream.fetch import HEAD, Head, unpacked
 from stream.ingest import Ingest
 from stream.pipeline import Pipeline
 
@@ -24,12 +27,6 @@ START_MS: Final = 1_735_689_600_000
 ACCOUNTS: Final = 40
 STEP_MS: Final = 97_000
 EVENTS: Final = 1_200
-
-
-class _Record(NamedTuple):
-    offset: int
-    value: bytes
-    timestamp: int
 
 
 @dataclass
@@ -47,7 +44,7 @@ def warm(config: Config) -> None:
         config, format="native", kafka=msgspec.structs.replace(config.kafka, partitions=2)
     )  # fmt: skip
     ingest = Ingest(config, "warm", 0, _Counts())
-    records = list(_records())
+    records = _sent(list(_records()))
     pipeline, aligner = _pipeline(config), Aligner()
     for start in range(0, len(records), len(records) // 4):
         for message in ingest.take(records[start : start + len(records) // 4], silent=False, more=start == 0):
@@ -65,7 +62,16 @@ def _pipeline(config: Config) -> Pipeline:
     return Pipeline(config, lambda _alert: None, partition=0)
 
 
-def _records() -> Iterator[_Record]:
+def _sent(records: Sequence[Record]) -> Batch:
+    """The records as a consumer unpacks them."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
+    for record in records:
+        builder.append(record.offset, record.timestamp, None, record.value, [])
+    raw = memoryview(bytes(builder.build()))
+    return unpacked([(Head(*HEAD.unpack_from(raw)), raw)], 0)
+
+
+def _records() -> Iterator[Record]:
     """Some that are plain and some that are not, of accounts that log in and read, and of one that walks."""
     for i in range(EVENTS):
         account, at = i % ACCOUNTS, START_MS + i * STEP_MS
@@ -76,4 +82,4 @@ def _records() -> Iterator[_Record]:
             "object": f"order-{i}", "subject": f"user-{account if account else i}", "bytes": 500 + i,
             "outcome": "success" if i % 5 else "failure",
         }  # fmt: skip
-        yield _Record(i, orjson.dumps(event) if i % 11 else b"{}", at)
+        yield Record(i, at, orjson.dumps(event) if i % 11 else b"{}")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream import blocks, kafka
+from stream.batch import Batch
 from stream.config import Config, Kafka
 from stream.ingest import BLOCK_EVENTS, Ingest
 from tests.kafka.deployment import Counts
@@ -35,7 +36,7 @@ def sent(batches: list[list[Record]], more: bool = False) -> list[list[blocks.Se
     stage = Ingest(CONFIG, "access", 0, Counts())
     found: list[list[blocks.Sent]] = [[] for _ in range(PARTITIONS)]
     for batch in batches:
-        for message in stage.take(batch, silent=False, more=more):
+        for message in stage.take(Batch.of(batch), silent=False, more=more):
             assert message.partition is not None
             assert len(message.value) <= kafka.MESSAGE_BYTES_MAX
             found[message.partition].append(blocks.decode(message.value))

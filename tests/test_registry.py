@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream import blocks, endpoint, registry
+from stream.batch import Batch
 from stream.config import Config, Kafka
 from stream.config import Registry as Settings
 from stream.errors import TriplineError, UsageError
@@ -125,7 +126,7 @@ class Taken:
         self.stage = Ingest(config, "access", 0, self.counts, self.registry)
 
     def __call__(self, values: Sequence[bytes]) -> tuple[list[tuple[int, str]], dict[int, str]]:
-        records = [Record(n, value, START_MS) for n, value in enumerate(values)]
+        records = Batch.of(Record(n, value, START_MS) for n, value in enumerate(values))
         return told(self.stage.take(records, silent=False, more=False))
 
 
@@ -160,8 +161,8 @@ def test_a_framed_record_is_the_record_in_the_frame(steady: Registry, rows: list
     """Bit for bit what plain JSON of the same events gives, however they are framed and mixed."""
     plain, mixed = Taken(CONFIG, steady).stage, Taken(CONFIG, steady).stage
     kinds = [data.draw(st.sampled_from([as_avro, as_proto, as_json, orjson.dumps])) for _ in rows]
-    due = plain.take([Record(n, orjson.dumps(row), START_MS) for n, row in enumerate(rows)], False, False)
-    got = mixed.take([Record(n, kinds[n](row), START_MS) for n, row in enumerate(rows)], False, False)
+    due = plain.take(Batch.of(Record(n, orjson.dumps(row), START_MS) for n, row in enumerate(rows)), False, False)
+    got = mixed.take(Batch.of(Record(n, kinds[n](row), START_MS) for n, row in enumerate(rows)), False, False)
     assert got == due
 
 
@@ -334,7 +335,7 @@ def test_protobuf_in_its_own_style_is_a_native_record(api: RegistryApi, url: str
         "serialized": base64.b64encode(file.SerializeToString()).decode(),
     }  # fmt: skip
     body = b"\x00\x0a\x06\x08" + bytes(_varint(START_MS // 1000)) + b"\x12\x03ada\x18\x02\x22\x02/x\x2a\x05\x0a\x03eve"
-    messages = Taken(config(url)).stage.take([Record(0, framed(30, body), START_MS)], False, False)
+    messages = Taken(config(url)).stage.take(Batch.of([Record(0, framed(30, body), START_MS)]), False, False)
     seen = [blocks.decode(m.value).block for m in messages]
     (block,) = [each for each in seen if len(each)]
     assert block.time.tolist() == [START_MS]
@@ -360,7 +361,9 @@ def test_what_is_not_installed_is_named(url: str, module: str, number: int, monk
 def test_without_a_registry_a_framed_value_is_a_dead_letter() -> None:
     counts = Counts()
     stage = Ingest(CONFIG, "access", 0, counts)
-    seen, letters = told(stage.take([Record(0, as_avro(EVENT)), Record(1, orjson.dumps(EVENT))], False, False))
+    seen, letters = told(
+        stage.take(Batch.of([Record(0, as_avro(EVENT)), Record(1, orjson.dumps(EVENT))]), False, False)
+    )
     assert (seen, letters) == ([(1, "ada")], {0: "no_registry"})
 
 

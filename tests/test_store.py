@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from stream import blocks
+from stream.batch import Batch
 from stream.config import Config, Kafka, Worker
 from stream.detect import Detect
 from stream.errors import TriplineError, UsageError
@@ -67,7 +68,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 
 def taken(stage: Detect, log: Sequence[Record]) -> int:
-    stage.take(log, silent=False, more=False)
+    stage.take(Batch.of(log), silent=False, more=False)
     return log[-1].offset + 1
 
 

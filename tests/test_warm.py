@@ -15,7 +15,8 @@ from stream.incidents import generate, load_incident
 from stream.incidents.jsonl import lines_of
 from stream.ingest import Ingest
 from stream import blocks
-from stream.warm import warm, _Counts, _Record, _pipeline
+from stream.batch import Record
+from stream.warm import warm, _Counts, _pipeline, _sent
 
 config = Config()
 warm(config)
@@ -29,8 +30,8 @@ lines[::50] = [b"poison"] * len(lines[::50])
 ingest, pipeline = Ingest(config, "t", 0, _Counts()), _pipeline(config)
 half = len(lines) // 2
 for part in (0, half):
-    records = [_Record(n, l, 1_750_000_000_000) for n, l in enumerate(lines[part:part + half], part)]
-    for message in ingest.take(records, False, False):
+    records = [Record(n, 1_750_000_000_000, l) for n, l in enumerate(lines[part:part + half], part)]
+    for message in ingest.take(_sent(records), False, False):
         if message.partition is not None:
             pipeline.take(blocks.decode(message.value).block)
     again = _pipeline(config)

@@ -18,6 +18,7 @@ import numpy as np
 
 from stream import blocks
 from stream.alerts import Alert
+from stream.batch import Batch
 from stream.blocks import PackedBlock, joined
 from stream.config import Config
 from stream.decode import decode_packed
@@ -98,7 +99,7 @@ class TopicLog:
         )  # what the workers read the topic with
         read.origins.setdefault(f"kafka:{topic}/{number}")
         records = topics.records(self._config.kafka, topic, needed={number: self._needed[topic, number]})
-        while batch := list(islice(records, BATCH)):
+        while batch := Batch.of(islice(records, BATCH)):
             for message in ingest.take(batch, silent=False, more=False):
                 if message.topic == self._config.kafka.observations:
                     block = blocks.decode(message.value).block

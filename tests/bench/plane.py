@@ -21,11 +21,13 @@ from typing import Any, Final
 import numpy as np
 
 from stream import blocks, kafka
+from stream.batch import Batch
 from stream.checks import TIME_MS_END
 from stream.config import Config, load
 from stream.decode import decode_packed, format_named
 from stream.detect import Detect
-from stream.records import Records
+from stream.fetch import consumer_of
+from stream.group import RECORDS_MAX
 from stream.run import Options, Run
 from stream.transact import Lane
 from stream.warm import warm
@@ -72,15 +74,15 @@ def embedded(config: Config, log: str) -> dict[str, Any]:
     return span.told() | {"stages": run.counts.stage_s | run.pipeline.stage_s}
 
 
-async def _consumed(config: Config, take: Callable[[str, list[Any]], int]) -> dict[str, Any]:
+async def _consumed(config: Config, take: Callable[[str, Batch], int]) -> dict[str, Any]:
     """Every record of the access topic handed to `take`, which says how many events there were."""
-    reading = kafka.consumer(config.kafka, f"bench-{os.getpid()}", auto_offset_reset="earliest")
+    reading = kafka.consumer(config.kafka, f"bench-{os.getpid()}", "", consumer_of(), auto_offset_reset="earliest")
     reading.subscribe(list(config.kafka.topics))
     span, count = Span(), 0
     async with reading:
         while span.at(count):
-            for tp, records in (await reading.getmany(timeout_ms=100, max_records=20_000)).items():
-                count += take(f"{tp.topic}/{tp.partition}", records)
+            for tp, records in (await reading.getmany(timeout_ms=100, max_records=RECORDS_MAX)).items():
+                count += take(f"{tp.topic}/{tp.partition}", Batch.of(records))
     return span.told()
 
 
@@ -93,9 +95,8 @@ def decode(config: Config) -> dict[str, Any]:
     """The client's records, and their typed columns."""
     native = format_named("native")
 
-    def take(origin: str, records: list[Any]) -> int:
-        offsets = np.array([r.offset for r in records], np.int64)
-        block, _ = decode_packed(native, Records.of([r.value for r in records]), origin, offsets, TIME_MS_END - 1)
+    def take(origin: str, records: Batch) -> int:
+        block, _ = decode_packed(native, records.values, origin, records.offsets, TIME_MS_END - 1)
         return len(block)
 
     return asyncio.run(_consumed(config, take))

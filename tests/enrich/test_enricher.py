@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream import blocks
+from stream.batch import Batch, Record
 from stream.blocks import TEXTS, PackedBlock, joined, packed
 from stream.config import Config, fingerprint
 from stream.decode import decode_packed, format_named
@@ -30,7 +31,7 @@ from stream.keys import ABSENT
 from stream.origins import unstamped
 from stream.records import Records
 from stream.run import Options, Run
-from stream.warm import _Counts, _Record
+from stream.warm import _Counts
 from tests.enrich.mmdb_file import file_of
 from tests.streams import START_MS, block, event
 
@@ -255,7 +256,7 @@ def test_a_worker_fills_in_before_it_splits(tmp_path: Path, config: Config) -> N
     ingest = Ingest(config, "access", 3, _Counts(), enricher=enricher_of(config))
     sent = [
         blocks.decode(message.value)
-        for message in ingest.take([_Record(n, line, START_MS) for n, line in enumerate(lines)], False, False)
+        for message in ingest.take(Batch.of(Record(n, START_MS, line) for n, line in enumerate(lines)), False, False)
         if message.topic == config.kafka.observations
     ]
     assert {each.origin for each in sent} == {"kafka:access/3"}

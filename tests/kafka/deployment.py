@@ -22,6 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import KafkaError
 
 from stream import kafka, signals
+from stream.batch import Batch
 from stream.checkpoint import StateDirectory
 from stream.config import Config, Kafka, fingerprint
 from stream.config import Respond as RespondSettings
@@ -268,7 +269,7 @@ class Deployment:
         for number in range(self.config.kafka.partitions):
             stage = Detect(config, number, Counts(), lambda _message: None)
             stage.recover(None, 0, 0)
-            mine = [record for record in observations if record.partition == number]
+            mine = Batch.of(record for record in observations if record.partition == number)
             if mine:
                 messages = stage.take(mine, silent=False, more=False)
                 found += [signals.decode(m.value) for m in messages if m.topic == config.kafka.signals]

@@ -1,0 +1,196 @@
+"""What the consumer gives as columns is what aiokafka gives as records, whatever lies in the log."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import aiokafka
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError, UnsupportedForMessageFormatError
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream.fetch import consumer_of, fetcher_of
+
+TP = TopicPartition("access", 0)
+NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
+LOG_APPEND_TIME, CONTROL = 8, 32
+ABORT, COMMIT = b"\x00\x00\x00\x00", b"\x00\x00\x00\x01"
+BASE, ATTRIBUTES, CRC, MAX_TIME = 0, 21, 17, 35
+Rows = list[tuple[int, int, bytes]]
+
+
+class Row(NamedTuple):
+    """One record to be; gap: offsets before it that compaction took away."""
+
+    gap: int
+    time: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+def built(rows: list[Row], compression: int, producer: int = -1, flags: int = 0, behind: int = 0) -> bytearray:
+    """A record batch at offset 0; flags: more attributes; behind: offsets at its end that compaction took away."""
+    builder = DefaultRecordBatchBuilder(2, compression, producer >= 0, producer, 0, 0, 1 << 20)
+    offset = 0
+    for row in rows:
+        offset += row.gap
+        builder.append(offset, row.time, row.key, row.value, row.headers)
+        offset += 1
+    raw = builder.build()
+    struct.pack_into(">i", raw, 23, offset + behind - 1)
+    struct.pack_into(">h", raw, ATTRIBUTES, struct.unpack_from(">h", raw, ATTRIBUTES)[0] | flags)
+    return signed(raw)
+
+
+def signed(raw: bytearray) -> bytearray:
+    """The batch with the checksum that is right for it."""
+    struct.pack_into(">I", raw, CRC, calc_crc32c(bytes(raw[ATTRIBUTES:])))
+    return raw
+
+
+def ending(producer: int, key: bytes) -> bytearray:
+    """A control batch: the end of a transaction."""
+    return built([Row(0, 0, key, b"\x00" * 6, [])], NONE, producer, CONTROL)
+
+
+def log_of(batches: list[bytearray], offset: int) -> bytes:
+    """The batches one behind the other, from an offset on."""
+    for raw in batches:
+        struct.pack_into(">q", raw, BASE, offset)
+        offset += struct.unpack_from(">i", raw, 23)[0] + 1
+    return b"".join(batches)
+
+
+def theirs(data: bytes, position: int, aborted: Any = None) -> tuple[Rows, int] | None:
+    """What aiokafka gives: records, and the position behind; None where it refuses."""
+    records = PartitionRecords(TP, MemoryRecords(data), aborted, position, None, None, True, READ_COMMITTED)
+    try:
+        rows = [(r.offset, r.timestamp, r.value or b"") for r in records]
+    except (CorruptRecordException, UnsupportedCodecError, UnicodeDecodeError):
+        return None
+    return rows, records.next_fetch_offset
+
+
+def ours(
+    data: bytes, position: int, aborted: Any = None, most: Callable[[], int] = lambda: 1 << 60,
+    stops: list[tuple[int, int]] | None = None,
+) -> tuple[Rows, int] | None:  # fmt: skip
+    """What we give; into `stops`, after each time how many there were until then, and the position."""
+    fetcher: Any = fetcher_of()
+    fetched = fetcher.MemoryRecords(data)
+    records = fetcher.PartitionRecords(TP, fetched, aborted, position, None, None, True, READ_COMMITTED)
+    rows: Rows = []
+    try:
+        while not records.done:
+            size = most()
+            batch = records.take(size)
+            assert len(batch) <= size
+            assert all(batch.values.data[stop] < 32 for stop in batch.values.stops.tolist())
+            rows += batch
+            if stops is not None:
+                stops.append((len(rows), records.next_fetch_offset))
+    except (CorruptRecordException, UnsupportedCodecError):
+        assert records.done
+        return None
+    return rows, records.next_fetch_offset
+
+
+values = st.none() | st.binary(max_size=40)
+headers = st.lists(st.tuples(st.text(max_size=4), values), max_size=20)
+rows = st.builds(Row, st.integers(0, 3), st.integers(0, 2**41), values, values, headers)
+batches = st.builds(
+    built, st.lists(rows, min_size=1, max_size=6), st.sampled_from([NONE, GZIP, SNAPPY, LZ4, ZSTD]),
+    st.integers(-1, 2), st.sampled_from([0, LOG_APPEND_TIME]), st.integers(0, 2),
+)  # fmt: skip
+endings = st.builds(ending, st.integers(0, 2), st.sampled_from([ABORT, COMMIT]))
+logs = st.builds(log_of, st.lists(batches | endings, max_size=6), st.integers(0, 2**40))
+
+
+@settings(deadline=None)
+@given(log=logs, data=st.data())
+def test_records_and_positions_are_aiokafkas(log: bytes, data: st.DataObject) -> None:
+    """However few are asked for at a time, from wherever in the first batch, whichever transactions are taken back."""
+    first, last = struct.unpack_from(">q15xi", log) if log else (0, 0)
+    position = first + data.draw(st.integers(0, last))
+    aborted = data.draw(st.lists(st.tuples(st.integers(0, 2), st.integers(first, first + 8)), max_size=3))
+    due = theirs(log, position, list(aborted))
+    assert due is not None
+    assert ours(log, position, list(aborted)) == due
+    stops: list[tuple[int, int]] = []
+    assert ours(log, position, list(aborted), lambda: data.draw(st.integers(1, 4)), stops) == due
+    offsets = [offset for offset, _, _ in due[0]]
+    for count, behind in stops:  # whoever begins anew there gets the rest
+        assert all(offset < behind for offset in offsets[:count])
+        assert all(offset >= behind for offset in offsets[count:])
+
+
+@settings(deadline=None)
+@given(log=logs, cut=st.floats(0, 1))
+def test_what_is_cut_off_is_fetched_again(log: bytes, cut: float) -> None:
+    """A broker cuts where it has sent enough."""
+    part = log[: int(cut * len(log))]
+    assert ours(part, 0) == theirs(part, 0)
+
+
+@settings(deadline=None)
+@given(raw=batches, at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_refused(raw: bytearray, at: float, bit: int) -> None:
+    """Where the checksum covers it."""
+    raw[CRC + int(at * (len(raw) - CRC))] ^= 1 << bit
+    assert ours(bytes(raw), 0) is None
+    assert theirs(bytes(raw), 0) is None
+
+
+plain = st.builds(Row, st.integers(0, 3), st.integers(0, 2**41), values, values, st.just([]))
+
+
+@settings(deadline=None)
+@given(
+    raw=st.builds(built, st.lists(plain, min_size=1, max_size=6), st.just(NONE)), at=st.floats(0, 1, exclude_max=True),
+    bit=st.integers(0, 7),
+)  # fmt: skip
+def test_a_batch_that_lies_is_never_read_beyond_its_end(raw: bytearray, at: float, bit: int) -> None:
+    """A checksum that is right proves nothing about lengths: clients write both."""
+    place = 61 + int(at * (len(raw) - 61))
+    raw[place] ^= 1 << bit
+    got = ours(bytes(signed(raw)), 0)
+    due = theirs(bytes(raw), 0)
+    assert got is None or due is None or got == due
+    if got is not None:
+        assert all(len(value) < len(raw) for _, _, value in got[0])
+
+
+@pytest.mark.parametrize("compression", [GZIP, SNAPPY, LZ4, ZSTD, 5])
+def test_what_no_library_can_decompress_is_refused(compression: int) -> None:
+    """Not an error of a library's own, which nobody would expect."""
+    raw = built([Row(0, 0, None, b"value", [])], NONE, flags=compression)
+    assert ours(bytes(raw), 0) is None
+
+
+@pytest.mark.parametrize("magic", [0, 1, 3])
+def test_a_format_that_is_not_known_is_no_damage(magic: int) -> None:
+    """To fetch it again does not help: a person has to see to it."""
+    raw = built([Row(0, 0, None, b"value", [])], NONE)
+    raw[16] = magic
+    with pytest.raises(UnsupportedForMessageFormatError, match=f"format {magic}") as why:
+        ours(bytes(raw), 0)
+    assert not why.value.retriable
+
+
+def test_the_version_that_is_installed_is_known_and_another_is_told_about(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever raises aiokafka's version sees that its insides have to be looked at again."""
+    assert consumer_of() is not aiokafka.AIOKafkaConsumer
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING, "tripline"):
+        assert consumer_of("99.0") is aiokafka.AIOKafkaConsumer
+    assert "aiokafka 99.0" in caplog.text
