@@ -41,7 +41,7 @@ class Group(msgspec.Struct):
     parts: dict[str, Signal] = {}
     opened: bool = False
     revision: int = 0
-    told_score: float = -math.inf
+    told_score: float | None = None  # until it is told: JSON has no infinity
     told_at: int = 0
     told_records: float = 0.0
     status: str = "open"
@@ -126,7 +126,8 @@ class Merger:
             return self._tell(group, merged, "open", now_ms)
         if merged.status == "closed":
             return self._tell(group, merged, "closed", now_ms) if group.status != "closed" else None
-        risen = merged.score > group.told_score and severity_of(merged.score) != severity_of(group.told_score)
+        before = group.told_score or 0.0  # what was opened was told
+        risen = merged.score > before and severity_of(merged.score) != severity_of(before)
         grown = merged.records >= GROWTH_STEP * max(group.told_records, 1.0)
         due = grown and now_ms - group.told_at >= self._update_ms
         return self._tell(group, merged, "update", now_ms) if risen or due or group.status == "closed" else None

@@ -131,14 +131,13 @@ def test_the_budget_holds_over_all_partitions_and_what_is_held_back_is_counted()
     assert merger.budget.held_back == {"budget": 48}
 
 
-@given(st.permutations(range(8)), st.integers(1, 7))
-def test_started_again_from_what_was_kept_it_goes_on(order: list[int], at: int) -> None:
-    """Groups and budget through JSON, at any point: the same is told afterwards."""
+@given(st.permutations(range(8)), st.integers(1, 7), st.sampled_from([5.0, 1.0]))
+def test_started_again_from_what_was_kept_it_goes_on(order: list[int], at: int, budget: float) -> None:
+    """Groups, told or held back, and budget through JSON, at any point: the same is told afterwards."""
     signals = [signal(n % 4, "network", f"AS{n // 4}", score=9.0 + n) for n in order]
-    whole, first = Merger(config(4)), Merger(config(4))
+    whole, first, second = (Merger(config(4, budget)) for _ in range(3))
     expected = [whole.take(s)[1] for s in signals]
     told = [first.take(s)[1] for s in signals[:at]]
-    second = Merger(config(4))
     for group in first.groups.values():
         second.put(msgspec.json.decode(msgspec.json.encode(group), type=Group))
     second.budget.spent = msgspec.json.decode(msgspec.json.encode(first.budget.spent), type=type(first.budget.spent))
