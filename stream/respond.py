@@ -43,12 +43,12 @@ from stream.metrics.respond import respond_registry
 from stream.selftest import SelfTest
 from stream.signals import Signal
 from stream.veil import veil_of
+from stream.withheld import BUDGET_KEY, TABLE, Reported, due
 
 log = logging.getLogger("tripline")
 
-TABLE: Final = "incidents"
-BUDGET_KEY: Final = "budget"  # beside the incidents' ids, which all begin with "tl-"
 DESK_KEY: Final = "desk"
+REPORTED_KEY: Final = "reported"
 
 
 class Respond:
@@ -64,6 +64,7 @@ class Respond:
         self.stopping = asyncio.Event()
         self.said = Follower(config.kafka)
         self.desk = Desk()
+        self.reported = Reported()
         self.merger = self._merger()
         self.deliveries = Deliveries(config)
         self.selftest = SelfTest(config)
@@ -158,6 +159,8 @@ class Respond:
                 self.merger.budget.spent = msgspec.json.decode(value, type=type(self.merger.budget.spent))
             elif key == DESK_KEY.encode():
                 self.desk.saved = msgspec.json.decode(value, type=type(self.desk.saved), strict=False)
+            elif key == REPORTED_KEY.encode():
+                self.reported = msgspec.json.decode(value, type=Reported)
             else:
                 self.merger.put(msgspec.json.decode(value, type=Group))
         self._restored = True
@@ -174,17 +177,29 @@ class Respond:
         if len(self.desk.entries) < len(self.said.chain.entries):
             self.desk.take(self.said.chain.entries)
         self.desk.tick(given.told)
+        self._report(given.told)
         group, told = self.merger.take(given)
         if told is not None:
             await self._tell(told)
         self._table[group.id.encode()] = msgspec.json.encode(group)
         # Faust acknowledges the signal whether or not the changelog has the incident. Its records go in order, so once
         # the last one is known to have arrived, all have.
-        desk = msgspec.json.encode(self.desk.saved)
-        if desk != self._table.get(DESK_KEY.encode()):
-            self._table[DESK_KEY.encode()] = desk
+        self._keep(DESK_KEY, self.desk.saved)
+        self._keep(REPORTED_KEY, self.reported)
         spent = msgspec.json.encode(self.merger.budget.spent)
         await self._table.send_changelog(0, BUDGET_KEY.encode(), spent)
+
+    def _keep(self, key: str, value: msgspec.Struct) -> None:
+        """Write it to the table if it has changed."""
+        encoded = msgspec.json.encode(value)
+        if encoded != self._table.get(key.encode()):
+            self._table[key.encode()] = encoded
+
+    def _report(self, now_ms: int) -> None:
+        """Say once a day what of the day before was kept from being told."""
+        self.reported, text = due(self.merger.budget.spent, self.reported, now_ms)
+        if text:
+            log.warning("%s; `tripline alerts held --config FILE` lists the strongest", text)
 
     async def _tell(self, told: Signal) -> None:
         scored = alert_of(self._veil(told), self._detectors, self.config.runbook_url)

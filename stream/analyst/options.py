@@ -16,6 +16,7 @@ examples:
   tripline alerts follow --config tripline.toml              from the alert topic, as they come
   tripline alerts --alerts alerts.jsonl --severity high --entity account=ann --from 7d
   tripline alerts export --alerts alerts.jsonl --format csv --output alerts.csv
+  tripline alerts held --config tripline.toml                how much nobody was told of, why, and the strongest of it
 
 On a terminal alerts are shown to be read; into a pipe they go as JSON lines, one alert each as it stands now.
 """
@@ -130,9 +131,10 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_alerts(commands: Commands[argparse.ArgumentParser]) -> None:
-    alerts = _command(commands, "alerts", "the alerts that were told: list, follow, show one, export", ALERTS_EPILOG)
+    does = "the alerts that were told: list, follow, show one, export; and what was held back"
+    alerts = _command(commands, "alerts", does, ALERTS_EPILOG)
     alerts.add_argument(
-        "view", nargs="?", default="list", choices=("list", "follow", "show", "export"), help="default: list"
+        "view", nargs="?", default="list", choices=("list", "follow", "show", "export", "held"), help="default: list"
     )
     alerts.add_argument("id", nargs="?", metavar="ID", help="for show: the alert's id, or how it begins")
     _add_told(alerts)
