@@ -16,17 +16,23 @@ within ln 1.5 of it. Few samples are stretched by the population's (normal-inver
 judged as its peers are:
 
     E = (k mu0 + n m) / (k + n) + season + common
-    s^2 = (nu w0 + n v) / (nu + n) (1 + 1 / (k + n)) + (a + 1/2) / (1 + a)^2
-    raw bits = -log2 P(T_{nu + n} > (y - E) / s), beyond four deviates along its tangent
+    v' = (nu w0 + n v) / (nu + n) (1 + 1 / (k + n)),   p = (e^E - 1/2) / e^2E
+    t^2 = least over w of (w / s)^2 + 2 (e^y (y - E - w) - e^y + e^(E + w)),   s^2 = v' - p
+    raw bits = -log2 P(T_{nu + n} > t), beyond four deviates along its tangent
 
-s is at least a third of the way from E to the entity's record (its highest sample, fading in 28 days, rising by at
-most 0.2 a day once the entity is five days old): what it did before surprises little when it does it again.
-The last term of s^2, with a = e^E - 1, is the scatter that few events have by Poisson's law alone.
+p is the scatter that few events have by Poisson's law alone, which samples have shown already; s is what the entity
+itself varies beyond it. A sample of y takes an entity that is busier than usual by w, and Poisson's law for the rest:
+t is the likeliest such pair. Of sums that are large t is (y - E) / s; of few events the tail is Poisson's, far thinner
+than a lognormal's: a hundred people read about where five are usual is no ordinary day's luck. No less than the root of
+v' + p is a spread. An entity's record (its highest sample, fading in 28 days, rising by at most 0.2 a day once the
+entity is five days old) is at most three deviates: what it did before surprises little when it does it again.
 What an account uses (a session, an address, a network) is expected to show at least what that account is: a session
 has no past of its own, and a heavy user's is not a light user's.
 `season` is the population's hour-of-day and day-of-week profile; `common` is how far the fleet without this entity is
 above its own expectation now, so that a sale, which lifts everyone, accuses no one.
-Source: Student's predictive for a normal sample with conjugate prior (Gelman et al., BDA3, section 3.3).
+Source: Student's predictive for a normal sample with conjugate prior (Gelman et al., BDA3, section 3.3); Laplace's
+approximation of the Poisson-lognormal tail (Aitchison and Ho, "The multivariate Poisson-log normal distribution",
+1989).
 """
 
 from __future__ import annotations
@@ -172,25 +178,54 @@ def _learn(
 
 
 @inline
-def _expect(r: Array, h: int, f: int, season: float, pop: Array) -> tuple[float, float, float]:
-    """Expected sample, its spread and the degrees of freedom."""
+def _expect(r: Array, h: int, f: int, season: float, pop: Array) -> tuple[float, float, float, float, float]:
+    """Expected sample, its spread, what of that is the entity's own, how far its record is, degrees of freedom."""
     n = np.float64(r["n"][h, f])
     within = max(pop[3], SPREAD_MIN * SPREAD_MIN)
     between = max(pop[2] - pop[3], 0.1 * within)
     k = within / between
-    own = _believed(np.float64(r["mean"][h, f]), r["ref"][h, f] / UNIT) if n > 0.0 else 0.0
-    expected = (k * pop[1] + n * own) / (k + n) + season
+    known = _believed(np.float64(r["mean"][h, f]), r["ref"][h, f] / UNIT) if n > 0.0 else 0.0
+    expected = (k * pop[1] + n * known) / (k + n) + season
     expected = max(expected, 0.0)
     var = (PRIOR_DOF * within + n * np.float64(r["var"][h, f])) / (PRIOR_DOF + n) * (1.0 + 1.0 / (k + n))
     rate = math.exp(min(expected, 60.0))  # 1 + the expected count: few events scatter as Poisson's do
-    var = max(var, SPREAD_MIN * SPREAD_MIN) + (rate - 0.5) / (rate * rate)
-    habit = (r["record"][h, f] / UNIT - expected) / RECORD_DEVIATES if n > 0.0 else 0.0
-    return expected, max(math.sqrt(var), habit), PRIOR_DOF + n
+    scatter = (rate - 0.5) / (rate * rate)
+    own = math.sqrt(max(var - scatter, SPREAD_MIN * SPREAD_MIN))  # samples have scattered so already
+    reach = max(r["record"][h, f] / UNIT - expected, 0.0) if n > 0.0 else 0.0
+    spread = math.sqrt(max(var, SPREAD_MIN * SPREAD_MIN) + scatter)
+    return expected, max(spread, reach / RECORD_DEVIATES), own, reach, PRIOR_DOF + n
 
 
 @inline
-def _surprise(t: float, dof: float) -> float:
-    """Raw bits of t deviates: Student's tail, and beyond STRAIGHT deviates its tangent in z."""
+def _deviates(above: float, rate: float, own: float) -> float:
+    """How far `above` (nats) the expected `rate` is, as a normal deviate: the likeliest way to have got there.
+
+    The rate itself went up by w nats, by its own scatter, and Poisson's did the rest: the least of w^2 / own^2 + twice
+    Poisson's deviance, at w = own^2 rate (e^above - e^w). Newton's steps come from above, where they cannot overshoot.
+    """
+    reached = rate * math.exp(above)
+    scale = own * own
+    w = min(above, scale * (reached - rate))
+    for _ in range(6):
+        there = scale * rate * math.exp(w)
+        w -= (w + there - scale * reached) / (1.0 + there)
+    w = min(max(w, 0.0), above)
+    rest = above - w
+    deviance = reached * rest - reached + rate * math.exp(w)
+    return math.sqrt(w * w / scale + 2.0 * max(deviance, 0.0))
+
+
+@inline
+def _surprise(above: float, expected: float, own: float, reach: float, dof: float) -> float:
+    """Raw bits of a sample `above` the expected one: Student's tail, and beyond STRAIGHT deviates its tangent in z."""
+    if above <= 0.0:
+        return 0.0
+    rate = math.exp(min(expected, 60.0))
+    t = _deviates(above, rate, own)
+    if reach > 0.0:
+        record = _deviates(reach, rate, own)
+        if record > RECORD_DEVIATES:
+            t *= RECORD_DEVIATES / record
     if t <= STRAIGHT:
         return student_tail_bits(t, dof)
     bend = student_to_normal(STRAIGHT, dof)
@@ -265,8 +300,8 @@ def _observe(
                 if opens:
                     r["peak"][h, f] = 0
                     if r["level"][h, f] > 0:  # what is left of the last bucket's sum is no news
-                        expected, spread, dof = _expect(r, h, f, _season(season[k], now, h, f), pop[k, h, f])
-                        left = _surprise((math.log(1.0 + c) - expected) / spread, dof)
+                        expected, _, own, reach, dof = _expect(r, h, f, _season(season[k], now, h, f), pop[k, h, f])
+                        left = _surprise(math.log(1.0 + c) - expected, expected, own, reach, dof)
                         r["level"][h, f] = min(r["level"][h, f], level_of(left))
                     if weight == 1.0:
                         for step in range(r["level"][h, f] + 1):
@@ -277,7 +312,7 @@ def _observe(
                 if is_fleet:
                     fleet[i, h, f] = c
                     if i == 0 or opens:
-                        expected, _, _ = _expect(r, h, f, _season(season[k], now, h, f), pop[k, h, f])
+                        expected = _expect(r, h, f, _season(season[k], now, h, f), pop[k, h, f])[0]
                         expected_fleet[h, f] = expected
                 level = r["level"][h, f]
                 if level >= gate[k, h, f]:
@@ -288,23 +323,27 @@ def _observe(
                 if c <= FEW or x[i, f] <= 0.0 or pop[k, h, f, 0] < PEOPLE_MIN:
                     continue
                 y = math.log(1.0 + c)
-                expected, spread, dof = _expect(r, h, f, _season(season[k], now, h, f), pop[k, h, f])
+                expected, spread, own, reach, dof = _expect(r, h, f, _season(season[k], now, h, f), pop[k, h, f])
                 if y <= expected + 1.5 * spread:
                     continue
                 if not is_fleet and fleet.shape[0] > 0:
-                    expected += _common(fleet[i, h, f], expected_fleet[h, f], c, expected)
+                    common = _common(fleet[i, h, f], expected_fleet[h, f], c, expected)
+                    expected += common
+                    reach = max(reach - common, 0.0)
                     if y <= expected + 1.5 * spread:
                         continue
                 user = user_touch[i]["slot"]
                 if used and user > 0:  # what its user always does is no news of a session or a place
                     s = _season(user_season[k], now, h, f)
-                    its, its_spread, _ = _expect(users[user], h, f, s, user_pop[k, h, f])
+                    its, its_spread, its_own, its_reach, _ = _expect(users[user], h, f, s, user_pop[k, h, f])
                     if its > expected:
+                        reach = max(reach - (its - expected), its_reach)
                         expected = its
+                        own = max(own, its_own)
                         spread = max(spread, its_spread)
                         if y <= expected + 1.5 * spread:
                             continue
-                bits = _surprise((y - expected) / spread, dof)
+                bits = _surprise(y - expected, expected, own, reach, dof)
                 reached = min(level_of(bits), LEVELS - 1)
                 if reached > level:
                     if weight == 1.0:
@@ -402,7 +441,7 @@ class LevelDetector:
         for h in range(2):
             for f in range(len(self.features)):
                 season = _season(self._season[number, klass], now_ms, h, f)
-                e, spread, _ = _expect(row, h, f, season, self._population[number, klass, h, f])
+                e, spread, *_ = _expect(row, h, f, season, self._population[number, klass, h, f])
                 expected[h, f], upper[h, f] = math.exp(e) - 1.0, math.exp(min(e + 3.0 * spread, 60.0)) - 1.0
         return row["sum"].astype(np.float64), expected, upper
 

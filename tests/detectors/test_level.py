@@ -16,7 +16,7 @@ from detectors.baselines import level
 from detectors.baselines.level import FEW, UNIT, LevelDetector, level_dtype
 from detectors.catalog.fan_out import FanOut
 from stream.state import RATES_MS, _touch
-from tests.detectors.twins import GATE, Twin
+from tests.detectors.twins import GATE, Twin, likeliest
 
 START = 20_000 * DAY_MS
 KIND = "account"
@@ -259,5 +259,27 @@ def test_what_is_too_few_to_look_at_is_never_surprising(
     """For no past and no population is FEW, or less, 1.5 deviates above what is expected."""
     row = np.zeros(1, STATE)[0]
     row["n"], row["mean"], row["var"], row["ref"], row["record"] = n, mean, var, int(ref * UNIT), int(record * UNIT)
-    expected, spread, _ = level._expect(row, 0, 0, season, np.array([100.0, usual, between, within, 50.0]))
+    expected, spread, *_ = level._expect(row, 0, 0, season, np.array([100.0, usual, between, within, 50.0]))
     assert math.log1p(FEW) <= expected + 1.5 * spread + 1e-12
+
+
+@given(st.floats(0.001, 4.0), st.floats(0.0, 8.0), st.floats(0.15, 2.0))
+def test_a_deviate_is_the_lognormals_where_much_is_read_and_poissons_where_little_is(
+    above: float, expected: float, own: float
+) -> None:
+    """Never more than either alone makes of it; the one for 10^9 events, the other for what never varies."""
+    rate = math.exp(expected)
+    poisson = math.sqrt(2.0 * rate * ((above - 1.0) * math.exp(above) + 1.0))
+    both = level._deviates(above, rate, own)
+    assert both <= min(above / own, poisson) + 1e-6
+    assert math.isclose(level._deviates(above, 1e9, own), above / own, rel_tol=1e-3)
+    assert math.isclose(level._deviates(above, rate, 1e-4), poisson, rel_tol=1e-2)
+    assert math.isclose(both, likeliest(above, rate, own), rel_tol=1e-6, abs_tol=1e-6)
+
+
+@given(st.floats(0.0, 8.0), st.floats(0.15, 2.0), st.floats(0.0, 5.0), st.lists(st.floats(0.0, 9.0), min_size=2))
+def test_the_more_it_is_the_more_it_surprises(expected: float, own: float, reach: float, above: list[float]) -> None:
+    """Whatever the record is, which itself is worth three deviates at most."""
+    bits = [level._surprise(each, expected, own, reach, 12.0) for each in sorted(above)]
+    assert bits == sorted(bits)
+    assert level._surprise(reach, expected, own, reach, 12.0) <= level.student_tail_bits(3.0, 12.0) + 1e-9

@@ -31,6 +31,19 @@ def student_bits(t: float, dof: float) -> float:
     return 0.0 if z < 1.5 else (z * z / 2.0 + math.log(z) + math.log(2.0 * math.pi) / 2.0) / math.log(2.0)
 
 
+def likeliest(above: float, rate: float, own: float) -> float:
+    """The least deviate by which a rate that scatters by `own` nats gives `above` nats more by Poisson's law."""
+
+    def squared(w: float) -> float:
+        return (w / own) ** 2 + 2.0 * rate * math.exp(w) * ((above - w - 1.0) * math.exp(above - w) + 1.0)
+
+    low, high = 0.0, above
+    for _ in range(200):  # convex: halving by thirds
+        third = (high - low) / 3.0
+        low, high = (low + third, high) if squared(low + third) > squared(high - third) else (low, high - third)
+    return math.sqrt(max(squared((low + high) / 2.0), 0.0))
+
+
 def rounded(value: float) -> float:
     """To 1/1024, as references are kept."""
     return math.floor(value * 1024 + 0.5) / 1024
@@ -98,17 +111,21 @@ class Twin:
             w = 1 / (min(pop[4], 20_000) + 1)
             pop[4], pop[3] = pop[4] + 1, pop[3] + w * (e * e * n / (n + 1) - pop[3])
 
-    def deviates(self, y: float, now: int) -> tuple[float, float]:
-        """How many spreads y is above what is expected now, and the degrees of freedom."""
+    def deviates(self, y: float, now: int) -> tuple[float, float, float]:
+        """How many deviates y is above what is expected now; how many spreads it is; the degrees of freedom."""
         n, pop = self.n, self.pop
         within = max(pop[3], 0.15**2)
         k = within / max(pop[2] - pop[3], 0.1 * within)
-        own = min(max(self.mean, self.ref - math.log(1.5)), self.ref + math.log(1.5)) if n else 0.0
-        expected = max((k * pop[1] + n * own) / (k + n) + self.season_at(now), 0.0)
-        var = max((4 * within + n * self.var) / (4 + n) * (1 + 1 / (k + n)), 0.15**2)
-        a = math.exp(min(expected, 60)) - 1
-        spread = math.sqrt(var + (a + 0.5) / (1 + a) ** 2)
-        return (y - expected) / max(spread, (self.record / 1024 - expected) / 3 if n else 0.0), 4.0 + n
+        known = min(max(self.mean, self.ref - math.log(1.5)), self.ref + math.log(1.5)) if n else 0.0
+        expected = max((k * pop[1] + n * known) / (k + n) + self.season_at(now), 0.0)
+        var = (4 * within + n * self.var) / (4 + n) * (1 + 1 / (k + n))
+        rate = math.exp(min(expected, 60))
+        scatter = (rate - 0.5) / rate**2
+        reach = max(self.record / 1024 - expected, 0.0) if n else 0.0
+        spread = max(math.sqrt(max(var, 0.15**2) + scatter), reach / 3)
+        own = math.sqrt(max(var - scatter, 0.15**2))
+        deviates = likeliest(y - expected, rate, own) if y > expected else 0.0
+        return deviates * min(3 / max(likeliest(reach, rate, own), 1e-9), 1.0), (y - expected) / spread, 4.0 + n
 
     def event(self, t: np.void, h: int, now: int, x: float, learn: int) -> float | None:
         """Raw bits where the event is a finding."""
@@ -120,7 +137,8 @@ class Twin:
         if opens:
             self.peak = 0.0
             if self.level:
-                left = student_bits(*self.deviates(math.log(1.0 + float(c)), now))
+                deviates, _, dof = self.deviates(math.log(1.0 + float(c)), now)
+                left = student_bits(deviates, dof)
                 self.level = min(self.level, int(4 * math.sqrt(2 * math.log(2) * left)))
             for level in range(self.level + 1):
                 self.survival[level] += weight == 1.0
@@ -131,8 +149,8 @@ class Twin:
         self.peak = upper_half(float(c))
         if x <= 0 or self.pop[0] < 30:
             return None
-        t_value, dof = self.deviates(math.log(1.0 + float(c)), now)
-        bits = student_bits(t_value, dof) if t_value > 1.5 else 0.0
+        deviates, spreads, dof = self.deviates(math.log(1.0 + float(c)), now)
+        bits = student_bits(deviates, dof) if spreads > 1.5 else 0.0
         reached = min(int(4 * math.sqrt(2 * math.log(2) * bits)), 95)
         for level in range(self.level + 1, reached + 1):
             self.survival[level] += weight == 1.0
