@@ -30,6 +30,7 @@ SLOPE_MIN: Final = 0.25  # bits a level
 SLOPE_MAX: Final = 1.0
 SLOPE_UNKNOWN: Final = 0.4  # before there is a tail to measure
 GATE_NONE: Final = 255
+NOTHING: Final = -1e9  # bits that nothing makes up for
 
 
 class Survival:
@@ -101,7 +102,30 @@ class Survival:
 
     def bits(self, family: tuple[int, ...], raw: float) -> float:
         """-log2 P(an entity-window of this family reaches `raw`); 0 while the family has no history."""
-        return _bits(self.counts[family], 4.0 * math.sqrt(2.0 * math.log(2.0) * max(raw, 0.0)))
+        return _bits(self.counts[family], _level(raw))
+
+    def seen_bits(self, family: tuple[int, ...], raw: float) -> float:
+        """The same, where the model's tail is not to be trusted: no rarer than once in all that was seen."""
+        return min(self.bits(family, raw), math.log2(max(self.counts[family][0], 1.0)))
+
+    def share(self, family: tuple[int, ...], raw: float) -> float:
+        """Of the entity-windows of this family, those that reached `raw`."""
+        counts = self.counts[family]
+        return float(counts[min(int(_level(raw)), LEVELS - 1)] / max(counts[0], 1.0))
+
+    def worth(self, family: tuple[int, ...], offset_bits: float) -> npt.NDArray[np.float64]:
+        """`seen_bits` at each level less what a finding needs to be worth reporting: float64[LEVELS]."""
+        worth = np.full(LEVELS, NOTHING)
+        counts = self.counts[family]
+        if counts[0] >= SEEN_MIN:
+            wanted = offset_bits + math.log2(max(self.per_day(family), 1.0))
+            most = math.log2(counts[0])
+            worth[1:] = [min(_bits(counts, float(level)), most) - wanted for level in range(1, LEVELS)]
+        return worth
+
+
+def _level(raw: float) -> float:
+    return 4.0 * math.sqrt(2.0 * math.log(2.0) * max(raw, 0.0))
 
 
 def _gate(counts: npt.NDArray[np.float64], span: float, offset_bits: float) -> int:

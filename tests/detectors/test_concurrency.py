@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
@@ -82,6 +83,43 @@ def test_an_app_that_calls_itself_two_names_is_known_by_it() -> None:
         for i in range(60)
     ]  # fmt: skip
     assert judged("concurrency", events + flapping) == []
+
+
+def roaming() -> list[AccessEvent]:
+    """The usual company, where every third customer leaves home in the middle of a session, with the same app."""
+    events = usual()
+    seen: Counter[str] = Counter()
+    for each in events:
+        if each.account.startswith("user-") and int(each.account[5:]) % 3 == 0:
+            seen[str(each.credential)] += 1
+            if seen[str(each.credential)] > 3:
+                each.source_ip, each.asn = CARRIER["source_ip"], CARRIER["asn"]
+    return events
+
+
+@pytest.mark.parametrize("elsewhere", [CARRIER | {"user_agent": "Phone/1"}, THIEF])
+def test_two_devices_are_told_from_two_people_by_where_the_other_one_is(elsewhere: dict[str, Any]) -> None:
+    """They take turns as often, and nobody had two devices before; but peers go to the one network and not to the
+    other. One session alone is no more than a medium alert, however often it goes back and forth."""
+    double = session("user-7", pages=90) + session("user-7", WHEN + 20_000, pages=90, **elsewhere)
+    alerts = judged("concurrency", roaming() + double)
+    if elsewhere is not THIEF:
+        assert alerts == []
+        return
+    about = [alert for alert in alerts if alert.entity.value == "late-user-7"]
+    assert about
+    assert {alert.severity for alert in about} <= {"low", "medium"}
+
+
+def test_tunnels_that_go_on_and_off_make_tunnels_ordinary() -> None:
+    """Where a tenth of the customers use one of many servers overseas, a browser beside an app there is no theft."""
+    events = usual()
+    rng = np.random.default_rng(3)
+    for each in events:
+        if each.account.startswith("user-") and int(each.account[5:]) % 10 == 1 and rng.random() < 0.4:
+            each.source_ip, each.asn = f"203.0.{rng.integers(40)}.7", None
+    double = session("user-7", pages=60) + session("user-7", WHEN + 20_000, pages=60, **THIEF)
+    assert judged("concurrency", events + double) == []
 
 
 def test_sessions_that_appear_elsewhere_are_found_by_the_network_that_they_share() -> None:
