@@ -151,6 +151,7 @@ class Feature:
     sentence: str  # format string of {observed} {expected} {window}
     observed: Callable[[float], str] = whole
     expected: Callable[[float], str] = number
+    by_ones: bool = False  # it is counted one by one, so that few of them scatter as Poisson's law says
 
 
 class Detector(Protocol):

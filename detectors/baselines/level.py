@@ -17,22 +17,17 @@ judged as its peers are:
 
     E = (k mu0 + n m) / (k + n) + season + common
     v' = (nu w0 + n v) / (nu + n) (1 + 1 / (k + n)),   p = (e^E - 1/2) / e^2E
-    t^2 = least over w of (w / s)^2 + 2 (e^y (y - E - w) - e^y + e^(E + w)),   s^2 = v' - p
+    t = (y - E) / sqrt(v' + p)
     raw bits = -log2 P(T_{nu + n} > t), beyond four deviates along its tangent
 
-p is the scatter that few events have by Poisson's law alone, which samples have shown already; s is what the entity
-itself varies beyond it. A sample of y takes an entity that is busier than usual by w, and Poisson's law for the rest:
-t is the likeliest such pair. Of sums that are large t is (y - E) / s; of few events the tail is Poisson's, far thinner
-than a lognormal's: a hundred people read about where five are usual is no ordinary day's luck. No less than the root of
-v' + p is a spread. An entity's record (its highest sample, fading in 28 days, rising by at most 0.2 a day once the
-entity is five days old) is at most three deviates: what it did before surprises little when it does it again.
+p is the scatter that few events have by Poisson's law alone. How t is told for what is counted one by one, and what an
+entity's record does to it (its highest sample, fading in 28 days, rising by at most 0.2 a day once the entity is five
+days old), is in `detectors.baselines.surprise`.
 What an account uses (a session, an address, a network) is expected to show at least what that account is: a session
 has no past of its own, and a heavy user's is not a light user's.
 `season` is the population's hour-of-day and day-of-week profile; `common` is how far the fleet without this entity is
 above its own expectation now, so that a sale, which lifts everyone, accuses no one.
-Source: Student's predictive for a normal sample with conjugate prior (Gelman et al., BDA3, section 3.3); Laplace's
-approximation of the Poisson-lognormal tail (Aitchison and Ho, "The multivariate Poisson-log normal distribution",
-1989).
+Source: Student's predictive for a normal sample with conjugate prior (Gelman et al., BDA3, section 3.3).
 """
 
 from __future__ import annotations
@@ -46,15 +41,13 @@ import numpy.typing as npt
 
 from detectors.base import CLASSES, DAY_MS, FINDING, HOUR_MS, KINDS, Array, Columns, Feature, Frame
 from detectors.baselines.calibration import LEVELS, Survival
+from detectors.baselines.surprise import RECORD_DEVIATES, surprise
 from detectors.kernels import (
     AHEAD,
     inline,
     kernel,
     level_of,
-    normal_tail_bits,
     prefetch,
-    student_tail_bits,
-    student_to_normal,
 )
 
 FLEET: Final = KINDS.index("fleet")
@@ -66,11 +59,9 @@ SLEW_D: Final = math.log(2.0) / 7.0  # of the reference, for each day
 SLACK: Final = math.log(1.5)  # between the two clocks
 CLIP: Final = 3.0
 YOUNG_H: Final = 120.0  # an entity this young sets its reference and its record freely
-STRAIGHT: Final = 4.0  # deviates up to which the model's tail is believed; the calibration measures what is beyond
 UNIT: Final = 1024.0  # of records and references, for each nat
 RECORD_D: Final = 28.0  # in which a record that is not repeated falls back to the mean
 RECORD_SLEW_D: Final = 0.2  # how far a record may rise in a day, in nats
-RECORD_DEVIATES: Final = 3.0  # reaching one's own record again is this surprising
 PEOPLE_MIN: Final = 30.0  # samples of a population before it judges anyone
 POPULATION_STEPS: Final = 20_000.0
 PEAK_STEP: Final = 1.02  # a peak is looked at again once it has risen by this factor
@@ -196,48 +187,11 @@ def _expect(r: Array, h: int, f: int, season: float, pop: Array) -> tuple[float,
     return expected, max(spread, reach / RECORD_DEVIATES), own, reach, PRIOR_DOF + n
 
 
-@inline
-def _deviates(above: float, rate: float, own: float) -> float:
-    """How far `above` (nats) the expected `rate` is, as a normal deviate: the likeliest way to have got there.
-
-    The rate itself went up by w nats, by its own scatter, and Poisson's did the rest: the least of w^2 / own^2 + twice
-    Poisson's deviance, at w = own^2 rate (e^above - e^w). Newton's steps come from above, where they cannot overshoot.
-    """
-    reached = rate * math.exp(above)
-    scale = own * own
-    w = min(above, scale * (reached - rate))
-    for _ in range(6):
-        there = scale * rate * math.exp(w)
-        w -= (w + there - scale * reached) / (1.0 + there)
-    w = min(max(w, 0.0), above)
-    rest = above - w
-    deviance = reached * rest - reached + rate * math.exp(w)
-    return math.sqrt(w * w / scale + 2.0 * max(deviance, 0.0))
-
-
-@inline
-def _surprise(above: float, expected: float, own: float, reach: float, dof: float) -> float:
-    """Raw bits of a sample `above` the expected one: Student's tail, and beyond STRAIGHT deviates its tangent in z."""
-    if above <= 0.0:
-        return 0.0
-    rate = math.exp(min(expected, 60.0))
-    t = _deviates(above, rate, own)
-    if reach > 0.0:
-        record = _deviates(reach, rate, own)
-        if record > RECORD_DEVIATES:
-            t *= RECORD_DEVIATES / record
-    if t <= STRAIGHT:
-        return student_tail_bits(t, dof)
-    bend = student_to_normal(STRAIGHT, dof)
-    slope = STRAIGHT * dof / ((dof + STRAIGHT * STRAIGHT) * bend)
-    return normal_tail_bits(bend + slope * (t - STRAIGHT))
-
-
 @kernel
 def _observe_all(
-    kinds: npt.NDArray[np.int64], states: tuple[Array, ...], touches: tuple[Array, ...], x: Array, time: Array,
-    klass: Array, learn: Array, mark: Any, season: Array, gathered: Array, pop: Array, survival: Array, gate: Array,
-    fleet: Array, expected_fleet: Array, marks: Array, out: Array,
+    kinds: npt.NDArray[np.int64], states: tuple[Array, ...], touches: tuple[Array, ...], x: Array, by_ones: Array,
+    time: Array, klass: Array, learn: Array, mark: Any, season: Array, gathered: Array, pop: Array, survival: Array,
+    gate: Array, fleet: Array, expected_fleet: Array, marks: Array, out: Array,
 ) -> int:  # fmt: skip
     found = 0
     user = -1  # where among the kinds the account is
@@ -248,7 +202,7 @@ def _observe_all(
         kind = kinds[k]
         used = user >= 0 and kind not in (FLEET, ACCOUNT)
         found = _observe(
-            states[k], touches[k], x[k if x.shape[0] > 1 else 0], time, klass, learn, mark, kind, season[kind],
+            states[k], touches[k], x[k if x.shape[0] > 1 else 0], by_ones, time, klass, learn, mark, kind, season[kind],
             gathered[kind], pop[kind], survival[kind], gate[kind], fleet, expected_fleet, kind == FLEET, marks,
             used, states[max(user, 0)], touches[max(user, 0)], season[ACCOUNT], pop[ACCOUNT], out, found,
         )  # fmt: skip
@@ -257,7 +211,7 @@ def _observe_all(
 
 @inline
 def _observe(
-    state: Array, touch: Array, x: Array, time: Array, klass: Array, learn: Array, mark: Any, kind: int,
+    state: Array, touch: Array, x: Array, by_ones: Array, time: Array, klass: Array, learn: Array, mark: Any, kind: int,
     season: Array, gathered: Array, pop: Array, survival: Array, gate: Array, fleet: Array, expected_fleet: Array,
     is_fleet: bool, marks: Array, used: bool, users: Array, user_touch: Array, user_season: Array, user_pop: Array,
     out: Array, found: int,
@@ -300,8 +254,12 @@ def _observe(
                 if opens:
                     r["peak"][h, f] = 0
                     if r["level"][h, f] > 0:  # what is left of the last bucket's sum is no news
-                        expected, _, own, reach, dof = _expect(r, h, f, _season(season[k], now, h, f), pop[k, h, f])
-                        left = _surprise(math.log(1.0 + c) - expected, expected, own, reach, dof)
+                        expected, spread, own, reach, dof = _expect(
+                            r, h, f, _season(season[k], now, h, f), pop[k, h, f]
+                        )
+                        left = surprise(
+                            math.log(1.0 + c) - expected, expected, spread, own, reach, dof, 1.0 if by_ones[f] else 0.0
+                        )  # fmt: skip
                         r["level"][h, f] = min(r["level"][h, f], level_of(left))
                     if weight == 1.0:
                         for step in range(r["level"][h, f] + 1):
@@ -343,7 +301,8 @@ def _observe(
                         spread = max(spread, its_spread)
                         if y <= expected + 1.5 * spread:
                             continue
-                bits = _surprise(y - expected, expected, own, reach, dof)
+                unit = max(x[i, f], 1.0) if by_ones[f] else 0.0
+                bits = surprise(y - expected, expected, spread, own, reach, dof, unit)
                 reached = min(level_of(bits), LEVELS - 1)
                 if reached > level:
                     if weight == 1.0:
@@ -400,6 +359,7 @@ class LevelDetector:
         self._gathered = np.zeros((*shape, SEASON_BINS, 2))
         self._hour = np.zeros(1, np.int64)
         self._numbers = np.array([KINDS.index(kind) for kind in self.kinds], np.int64)
+        self._by_ones = np.array([feature.by_ones for feature in self.features])
         self._expected_fleet = np.zeros((2, count))
         self.state: Columns = {
             "population": self._population, "season": self._season, "visits": self._visits,
@@ -413,7 +373,7 @@ class LevelDetector:
         out = np.empty(2 * count * len(self.kinds) * len(frame), FINDING)
         found = _observe_all(
             self._numbers, tuple(columns[kind] for kind in self.kinds), tuple(frame.touch[kind] for kind in self.kinds),
-            x, frame.time, frame.klass, frame.learn, np.uint16(1 << bit), self._season, self._gathered,
+            x, self._by_ones, frame.time, frame.klass, frame.learn, np.uint16(1 << bit), self._season, self._gathered,
             self._population, self._survival.today, self._survival.gate, fleet, self._expected_fleet, frame.marks, out,
         )  # fmt: skip
         return out[:found]

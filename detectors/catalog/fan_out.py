@@ -85,7 +85,10 @@ class FanOut(LevelDetector):
     techniques = ("T1213", "T1550.001", "T1119")
     features = (
         Feature(
-            "subjects", "subjects", "data of {observed} different people read in {window}, where {expected} are usual"
+            "subjects",
+            "subjects",
+            "data of {observed} different people read in {window}, where {expected} are usual",
+            by_ones=True,
         ),
     )
     kinds = ("fleet", "account", "credential", "issuer", "source", "network", "client")

@@ -14,7 +14,9 @@ from river import stats
 from detectors.base import DAY_MS, ENTITY, HOUR_MS, KINDS, TOUCH, Array, Feature, Frame
 from detectors.baselines import level
 from detectors.baselines.level import FEW, UNIT, LevelDetector, level_dtype
+from detectors.baselines.surprise import deviates, surprise
 from detectors.catalog.fan_out import FanOut
+from detectors.kernels import student_tail_bits
 from stream.state import RATES_MS, _touch
 from tests.detectors.twins import GATE, Twin, likeliest
 
@@ -31,14 +33,20 @@ class Probe(LevelDetector):
     kinds: tuple[str, ...] = (KIND,)
 
 
+class Counting(Probe):
+    """The same, of something that is counted one by one."""
+
+    features = (Feature("n", "n", "{observed} {expected} {window}", by_ones=True),)
+
+
 class WithFleet(Probe):
     """The same, beside the fleet."""
 
     kinds = ("fleet", KIND)
 
 
-def engine() -> tuple[Probe, Array]:
-    probe = Probe(4.0)
+def engine(by_ones: bool = False) -> tuple[Probe, Array]:
+    probe = Counting(4.0) if by_ones else Probe(4.0)
     probe._survival.gate[:] = GATE
     return probe, np.zeros(1, STATE)
 
@@ -75,21 +83,22 @@ STREAMS: dict[str, tuple[Draw, Draw]] = {
 POPULATIONS = {"no peers yet": [0.0] * 5, "peers": [500.0, 2.0, 0.8, 0.3, 400.0]}
 
 
+@pytest.mark.parametrize("by_ones", [False, True])
 @pytest.mark.parametrize("pop", POPULATIONS)
 @pytest.mark.parametrize("stream", STREAMS)
-def test_every_prefix_is_as_the_twin_has_it(stream: str, pop: str) -> None:
+def test_every_prefix_is_as_the_twin_has_it(stream: str, pop: str, by_ones: bool) -> None:
     """Sums, peaks, records, baselines, levels, population, counts and findings after each of 250 events, with season,
     spells of suspicion and times that are not trusted."""
     rng = np.random.default_rng(len(stream))
     values, gaps = STREAMS[stream]
     x, times = values(rng, 250), (START + np.cumsum(gaps(rng, 250))).tolist()
     suspect, learn = rng.random(250) < 0.1, (rng.random(250) > 0.05).astype(int).tolist()
-    probe, state = engine()
+    probe, state = engine(by_ones)
     number, entities = KINDS.index(KIND), np.zeros(1, ENTITY)
     probe._population[number, 1, :, 0] = POPULATIONS[pop]
     probe._season[number, 1, :, 0] = rng.normal(0, 0.2, (2, 31))
     twins = [
-        Twin(steps, probe._season[number, 1, h, 0].tolist(), [*POPULATIONS[pop]], hourly=h == 0)
+        Twin(steps, probe._season[number, 1, h, 0].tolist(), [*POPULATIONS[pop]], hourly=h == 0, by_ones=by_ones)
         for h, steps in enumerate((200, 21))
     ]
     for i, now in enumerate(times):
@@ -263,23 +272,26 @@ def test_what_is_too_few_to_look_at_is_never_surprising(
     assert math.log1p(FEW) <= expected + 1.5 * spread + 1e-12
 
 
-@given(st.floats(0.001, 4.0), st.floats(0.0, 8.0), st.floats(0.15, 2.0))
+@given(st.floats(0.2, 4.0), st.floats(0.0, 8.0), st.floats(0.15, 2.0), st.floats(1.0, 50.0))
 def test_a_deviate_is_the_lognormals_where_much_is_read_and_poissons_where_little_is(
-    above: float, expected: float, own: float
+    above: float, expected: float, own: float, unit: float
 ) -> None:
     """Never more than either alone makes of it; the one for 10^9 events, the other for what never varies."""
     rate = math.exp(expected)
-    poisson = math.sqrt(2.0 * rate * ((above - 1.0) * math.exp(above) + 1.0))
-    both = level._deviates(above, rate, own)
+    poisson = math.sqrt(2.0 / unit * rate * ((above - 1.0) * math.exp(above) + 1.0))
+    both = deviates(above, rate, own, unit)
     assert both <= min(above / own, poisson) + 1e-6
-    assert math.isclose(level._deviates(above, 1e9, own), above / own, rel_tol=1e-3)
-    assert math.isclose(level._deviates(above, rate, 1e-4), poisson, rel_tol=1e-2)
-    assert math.isclose(both, likeliest(above, rate, own), rel_tol=1e-6, abs_tol=1e-6)
+    assert math.isclose(deviates(above, 1e9, own, unit), above / own, rel_tol=1e-3)
+    assert math.isclose(deviates(above, rate, 1e-4, unit), poisson, rel_tol=1e-2)
+    assert math.isclose(both, likeliest(above, rate, own, unit), rel_tol=1e-6, abs_tol=1e-6)
 
 
 @given(st.floats(0.0, 8.0), st.floats(0.15, 2.0), st.floats(0.0, 5.0), st.lists(st.floats(0.0, 9.0), min_size=2))
 def test_the_more_it_is_the_more_it_surprises(expected: float, own: float, reach: float, above: list[float]) -> None:
-    """Whatever the record is, which itself is worth three deviates at most."""
-    bits = [level._surprise(each, expected, own, reach, 12.0) for each in sorted(above)]
-    assert bits == sorted(bits)
-    assert level._surprise(reach, expected, own, reach, 12.0) <= level.student_tail_bits(3.0, 12.0) + 1e-9
+    """Counted or measured, and whatever the record is, which itself is worth three deviates at most."""
+    spread = max(own, reach / 3.0)
+    for unit in (0.0, 1.0):
+        bits = [surprise(each, expected, spread, own, reach, 12.0, unit) for each in sorted(above)]
+        assert bits == sorted(bits)
+        known = surprise(reach, expected, spread, own, reach, 12.0, unit)
+        assert known <= student_tail_bits(3.0, 12.0) + 1e-9

@@ -31,11 +31,11 @@ def student_bits(t: float, dof: float) -> float:
     return 0.0 if z < 1.5 else (z * z / 2.0 + math.log(z) + math.log(2.0 * math.pi) / 2.0) / math.log(2.0)
 
 
-def likeliest(above: float, rate: float, own: float) -> float:
-    """The least deviate by which a rate that scatters by `own` nats gives `above` nats more by Poisson's law."""
+def likeliest(above: float, rate: float, own: float, unit: float) -> float:
+    """The least deviate by which a rate that scatters by `own` nats gives `above` nats more, counted in units."""
 
     def squared(w: float) -> float:
-        return (w / own) ** 2 + 2.0 * rate * math.exp(w) * ((above - w - 1.0) * math.exp(above - w) + 1.0)
+        return (w / own) ** 2 + 2.0 / unit * rate * math.exp(w) * ((above - w - 1.0) * math.exp(above - w) + 1.0)
 
     low, high = 0.0, above
     for _ in range(200):  # convex: halving by thirds
@@ -65,6 +65,7 @@ class Twin:
     level: int = 0
     n: int = 0
     hourly: bool = True
+    by_ones: bool = False
     survival: list[int] = field(default_factory=lambda: [0] * 96)
 
     def season_at(self, ms: int) -> float:
@@ -111,7 +112,7 @@ class Twin:
             w = 1 / (min(pop[4], 20_000) + 1)
             pop[4], pop[3] = pop[4] + 1, pop[3] + w * (e * e * n / (n + 1) - pop[3])
 
-    def deviates(self, y: float, now: int) -> tuple[float, float, float]:
+    def deviates(self, y: float, now: int, unit: float) -> tuple[float, float, float]:
         """How many deviates y is above what is expected now; how many spreads it is; the degrees of freedom."""
         n, pop = self.n, self.pop
         within = max(pop[3], 0.15**2)
@@ -122,10 +123,13 @@ class Twin:
         rate = math.exp(min(expected, 60))
         scatter = (rate - 0.5) / rate**2
         reach = max(self.record / 1024 - expected, 0.0) if n else 0.0
-        spread = max(math.sqrt(max(var, 0.15**2) + scatter), reach / 3)
+        spreads = (y - expected) / max(math.sqrt(max(var, 0.15**2) + scatter), reach / 3)
+        if not self.by_ones or y <= expected:
+            return max(spreads, 0.0), spreads, 4.0 + n
         own = math.sqrt(max(var - scatter, 0.15**2))
-        deviates = likeliest(y - expected, rate, own) if y > expected else 0.0
-        return deviates * min(3 / max(likeliest(reach, rate, own), 1e-9), 1.0), (y - expected) / spread, 4.0 + n
+        deviates = likeliest(y - expected, rate, own, unit)
+        record = likeliest(reach, rate, own, unit)
+        return deviates * min(3 / max(record, 1e-9), 1.0), spreads, 4.0 + n
 
     def event(self, t: np.void, h: int, now: int, x: float, learn: int) -> float | None:
         """Raw bits where the event is a finding."""
@@ -137,7 +141,7 @@ class Twin:
         if opens:
             self.peak = 0.0
             if self.level:
-                deviates, _, dof = self.deviates(math.log(1.0 + float(c)), now)
+                deviates, _, dof = self.deviates(math.log(1.0 + float(c)), now, 1.0)
                 left = student_bits(deviates, dof)
                 self.level = min(self.level, int(4 * math.sqrt(2 * math.log(2) * left)))
             for level in range(self.level + 1):
@@ -149,7 +153,7 @@ class Twin:
         self.peak = upper_half(float(c))
         if x <= 0 or self.pop[0] < 30:
             return None
-        deviates, spreads, dof = self.deviates(math.log(1.0 + float(c)), now)
+        deviates, spreads, dof = self.deviates(math.log(1.0 + float(c)), now, max(x, 1.0))
         bits = student_bits(deviates, dof) if spreads > 1.5 else 0.0
         reached = min(int(4 * math.sqrt(2 * math.log(2) * bits)), 95)
         for level in range(self.level + 1, reached + 1):
