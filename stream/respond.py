@@ -187,6 +187,7 @@ class Respond:
         self._keep(DESK_KEY, self.desk.saved)
         self._keep(REPORTED_KEY, self.reported)
         spent = msgspec.json.encode(self.merger.budget.spent)
+        self._table.data[BUDGET_KEY.encode()] = spent  # for when the signals go and come back within this process
         await self._table.send_changelog(0, BUDGET_KEY.encode(), spent)
 
     def _keep(self, key: str, value: msgspec.Struct) -> None:
