@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 import pytest
@@ -26,11 +25,6 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         """The group that is run in one process; a test by itself is its own."""
         return next((name for name, begins in TOGETHER.items() if nodeid.startswith(begins)), nodeid)
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: what starts brokers waits for them most of the time."""
-    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
