@@ -8,7 +8,7 @@ are taken one at a time, in this order:
     3. the incident as it stands now is written to the table, and that waited for
     4. only then is the signal acknowledged
 
-A process that is cut between 2 and 4 tells the same revision of the same alert again: it is repeated and never lost,
+A process that is cut between 2 and 4 tells the same revision of the same alert again: it is repeated and not lost,
 and subscribers tell a repeat by id and revision. Faust acknowledges what an agent raised on, so nothing may be raised:
 what cannot be read is a dead letter.
 """

@@ -27,6 +27,7 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
         return next((name for name, begins in TOGETHER.items() if nodeid.startswith(begins)), nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)  # where the suite is run without xdist, nothing is to be scheduled
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
     """In place of --dist loadgroup, which this pytest's node ids leave without effect."""
     return Together(config, log)
