@@ -94,24 +94,26 @@ def chained(lines: Iterable[bytes], where: str) -> Iterator[Entry]:
     """The entries of a log; TriplineError at the first that is none, or does not follow from the one before."""
     number, previous = 0, START
     for line in lines:
-        if not line.strip():
-            continue
-        number += 1
-        place = f"{where} line {number}"
-        if number > ENTRIES_MAX or len(line) > LINE_BYTES_MAX:
-            raise TriplineError(f"{place}: more than {ENTRIES_MAX:,} entries or {LINE_BYTES_MAX:,} bytes")
-        try:
-            entry = _decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
-            raise TriplineError(f"{place}: not an entry of feedback: {why}") from None
-        if entry.schema != SCHEMA or entry.number != number or entry.previous != previous:
-            raise TriplineError(
-                f"{place}: does not follow the entry before it: something was changed, left out or put in"
-            )
-        if entry.hash != hash_of(entry):
-            raise TriplineError(f"{place}: its hash is not that of what it says: it was changed")
-        previous = entry.hash
-        yield entry
+        if line.strip():
+            number += 1
+            entry = following(line, number, previous, f"{where} line {number}")
+            previous = entry.hash
+            yield entry
+
+
+def following(line: bytes, number: int, previous: str, place: str) -> Entry:
+    """The entry in a line that has to be of this number, behind the one of this hash; TriplineError where it is not."""
+    if number > ENTRIES_MAX or len(line) > LINE_BYTES_MAX:
+        raise TriplineError(f"{place}: more than {ENTRIES_MAX:,} entries or {LINE_BYTES_MAX:,} bytes")
+    try:
+        entry = _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
+        raise TriplineError(f"{place}: not an entry of feedback: {why}") from None
+    if entry.schema != SCHEMA or entry.number != number or entry.previous != previous:
+        raise TriplineError(f"{place}: does not follow the entry before it: something was changed, left out or put in")
+    if entry.hash != hash_of(entry):
+        raise TriplineError(f"{place}: its hash is not that of what it says: it was changed")
+    return entry
 
 
 def load(path: Path) -> list[Entry]:
@@ -123,6 +125,11 @@ def load(path: Path) -> list[Entry]:
     except OSError as why:
         raise TriplineError(f"--feedback {path}: {why.strerror}; name a file that can be read") from why
     return list(chained(data.splitlines(), str(path)))
+
+
+def encode(entry: Entry) -> bytes:
+    """An entry as it is written."""
+    return msgspec.json.encode(entry, order="deterministic")
 
 
 def append(path: Path, entry: Entry) -> Entry:
@@ -139,7 +146,7 @@ def append(path: Path, entry: Entry) -> Entry:
             raise TriplineError(f"--feedback {path}: {ENTRIES_MAX:,} entries; begin another log")
         entry = sealed(entry, before)
         head = b"" if not data or data.endswith(b"\n") else b"\n"
-        file.write(head + msgspec.json.encode(entry, order="deterministic") + b"\n")
+        file.write(head + encode(entry) + b"\n")
         file.flush()
         os.fsync(file.fileno())
     return entry

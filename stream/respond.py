@@ -3,8 +3,8 @@
 Faust keeps the incidents in a table whose changelog is a topic, so another process goes on where one was cut. Signals
 are taken one at a time, in this order:
 
-    1. the merger takes the signal in and says what is worth telling
-    2. the alert is written, and its writing waited for
+    1. the merger takes the signal in and says what is worth telling; verdicts of the feedback topic rank it
+    2. the alert is written, and its writing waited for, unless a mute of that topic holds
     3. the incident as it stands now is written to the table, and that waited for
     4. only then is the signal acknowledged
 
@@ -20,12 +20,12 @@ import logging
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final
 
-import faust
 import msgspec
 from aiokafka.errors import KafkaError
+from faust.exceptions import ProducerSendError
 
 from detectors import catalog
 from detectors.base import Detector
@@ -33,19 +33,22 @@ from stream import kafka, metrics, signals
 from stream.alerts import Alert, alert_of, encode
 from stream.config import Config
 from stream.delivery.topic import Deliveries
+from stream.desk import Desk
 from stream.durations import DELAY_S, Durations
+from stream.faustapp import app_of
+from stream.feedback_topic import Follower
 from stream.ingest import letter
 from stream.merge import Group, Merger
-from stream.metrics.respond import Monitor, respond_registry
-from stream.security import connection
+from stream.metrics.respond import respond_registry
 from stream.selftest import SelfTest
 from stream.signals import Signal
 from stream.veil import veil_of
+from stream.withheld import BUDGET_KEY, TABLE, Reported, due
 
 log = logging.getLogger("tripline")
 
-TABLE: Final = "incidents"
-BUDGET_KEY: Final = "budget"  # beside the incidents' ids, which all begin with "tl-"
+DESK_KEY: Final = "desk"
+REPORTED_KEY: Final = "reported"
 
 
 class Respond:
@@ -59,10 +62,13 @@ class Respond:
         self.dead_letters: Counter[str] = Counter()
         self.signals = 0
         self.stopping = asyncio.Event()
-        self.merger = Merger(config)
+        self.said = Follower(config.kafka)
+        self.desk = Desk()
+        self.reported = Reported()
+        self.merger = self._merger()
         self.deliveries = Deliveries(config)
         self.selftest = SelfTest(config)
-        self.app = _app(config)
+        self.app = app_of(config)
         self.app.on_partitions_revoked.connect(self._revoked)
         self._restored = False
         self._on_alert = on_alert
@@ -82,30 +88,48 @@ class Respond:
         async with kafka.admin(self.config.kafka):
             pass  # Faust would try for ever, and say little
         stop = self._served()
-        waits: list[asyncio.Task[Any]] = [asyncio.create_task(self.stopping.wait())]
-        tests = asyncio.create_task(self._send_selftests())
         try:
-            await self.deliveries.start()
-            await self.app.start()
-            waits.append(asyncio.create_task(self.deliveries.failed()))
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await self._until_stopped(self._begin())
+            if not self.stopping.is_set():
+                tests = (self._send_selftests(),) if self.selftest.every_s else ()
+                await self._until_stopped(self.said.run(), self.deliveries.failed(), *tests)
         finally:
-            for wait in (*waits, tests):
-                wait.cancel()
             await self.app.stop()
             stop()
             await self.deliveries.stop()
+            await self.said.stop()
+
+    async def _begin(self) -> None:
+        """Faust last: what was said of alerts and who is told of them is known before it takes a signal."""
+        await self.said.begin()
+        await self.deliveries.start()
+        await self.app.start()
+
+    async def _until_stopped(self, *works: Coroutine[Any, Any, None]) -> None:
+        """Return when one of these has ended or the process is to stop, with none of them left; raises what one did."""
+        tasks = [asyncio.create_task(work) for work in (self._stopped(), *works)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for ended in done:
+                ended.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stopped(self) -> None:
+        await self.stopping.wait()
 
     async def _send_selftests(self) -> None:
         """Send one every so often, while the signals are this process's."""
         topic = self.app.topic(self.selftest.topic, value_serializer="raw", value_type=bytes)
-        while self.selftest.every_s:
+        while True:
             await asyncio.sleep(self.selftest.every_s)
             if not any(tp.topic == self.config.kafka.signals for tp in self.app.consumer.assignment()):
                 continue
             try:
                 await (await topic.send(value=self.selftest.event(int(time.time() * 1000))))
-            except (KafkaError, OSError) as why:
+            except (KafkaError, OSError, ProducerSendError) as why:
                 log.warning("the self-test was not sent: %s", type(why).__name__)
             else:
                 self.selftest.sent += 1
@@ -122,12 +146,21 @@ class Respond:
         del revoked
         self._restored = False
 
+    def _merger(self) -> Merger:
+        made = Merger(self.config)
+        made.rank = self.desk.ranking.bits
+        return made
+
     def _restore(self) -> None:
         """Know again what the table holds."""
-        self.merger = Merger(self.config)
+        self.merger = self._merger()
         for key, value in sorted(self._table.items()):
             if key == BUDGET_KEY.encode():
                 self.merger.budget.spent = msgspec.json.decode(value, type=type(self.merger.budget.spent))
+            elif key == DESK_KEY.encode():
+                self.desk.saved = msgspec.json.decode(value, type=type(self.desk.saved), strict=False)
+            elif key == REPORTED_KEY.encode():
+                self.reported = msgspec.json.decode(value, type=Reported)
             else:
                 self.merger.put(msgspec.json.decode(value, type=Group))
         self._restored = True
@@ -141,17 +174,41 @@ class Respond:
         self.signals += 1
         if self.selftest.takes(given):
             return
+        if len(self.desk.entries) < len(self.said.chain.entries):
+            self.desk.take(self.said.chain.entries)
+        self.desk.tick(given.told)
+        self._report(given.told)
         group, told = self.merger.take(given)
         if told is not None:
             await self._tell(told)
         self._table[group.id.encode()] = msgspec.json.encode(group)
         # Faust acknowledges the signal whether or not the changelog has the incident. Its records go in order, so once
         # the last one is known to have arrived, all have.
+        self._keep(DESK_KEY, self.desk.saved)
+        self._keep(REPORTED_KEY, self.reported)
         spent = msgspec.json.encode(self.merger.budget.spent)
+        self._table.data[BUDGET_KEY.encode()] = spent  # for when the signals go and come back within this process
         await self._table.send_changelog(0, BUDGET_KEY.encode(), spent)
 
+    def _keep(self, key: str, value: msgspec.Struct) -> None:
+        """Write it to the table if it has changed."""
+        encoded = msgspec.json.encode(value)
+        if encoded != self._table.get(key.encode()):
+            self._table[key.encode()] = encoded
+
+    def _report(self, now_ms: int) -> None:
+        """Say once a day what of the day before was kept from being told."""
+        self.reported, text = due(self.merger.budget.spent, self.reported, now_ms)
+        if text:
+            log.warning("%s; `tripline alerts held --config FILE` lists the strongest", text)
+
     async def _tell(self, told: Signal) -> None:
-        alert = alert_of(self._veil(told), self._detectors, self.config.runbook_url)
+        scored = alert_of(self._veil(told), self._detectors, self.config.runbook_url)
+        alert, first = self.desk.decide(scored, told.told)
+        if first:
+            self.merger.budget.refund((told.kind, told.value))
+        if alert is None:
+            return
         await (await self._out.send(key=alert.id.encode(), value=encode(alert).rstrip()))
         self.alerts[alert.status, alert.severity] += 1
         if alert.status == "open":
@@ -172,7 +229,8 @@ class Respond:
         )  # fmt: skip
 
     def _ready(self) -> str:
-        return "" if self.app.started else "starting"
+        ready = self.app.started and self.app.tables.recovery.completed.is_set()
+        return "" if ready else "starting: the incidents are being read back"
 
 
 def words(config: Config, detector_id: str) -> Detector:
@@ -181,36 +239,3 @@ def words(config: Config, detector_id: str) -> Detector:
         detector_id, offset_bits=0.0, join_grace_s=config.join_grace_s, session_lifetime_h=config.session_lifetime_h
     )
     return made
-
-
-class App(faust.App):
-    """Faust's, without the folders that it makes wherever it is started: the table is kept in memory and its topic."""
-
-    def _create_directories(self) -> None:
-        """None: nothing is kept in files, and the file system may be read-only."""
-
-
-def _app(config: Config) -> Any:
-    settings = config.kafka
-    servers = [f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")]
-    return App(
-        f"{settings.group}-respond", broker=servers, broker_credentials=_credentials(config), store="memory://",
-        web_enabled=False, autodiscover=False, topic_partitions=1, topic_replication_factor=settings.replication,
-        topic_allow_declare=True, consumer_auto_offset_reset="earliest", stream_wait_empty=False,
-        broker_session_timeout=settings.session_timeout_s, broker_heartbeat_interval=settings.session_timeout_s / 5,
-        broker_commit_every=100, broker_commit_interval=1.0, producer_acks=-1, loghandlers=[], Monitor=Monitor,
-        consumer_group_instance_id=f"{settings.instance_id}-respond" if settings.instance_id else None,
-    )  # fmt: skip
-
-
-def _credentials(config: Config) -> Any:
-    given = connection(config.kafka)
-    context = given.get("ssl_context")
-    if config.kafka.security_protocol.startswith("SASL"):
-        if config.kafka.sasl_mechanism == "OAUTHBEARER":
-            return faust.OAuthCredentials(oauth_cb=given["sasl_oauth_token_provider"], ssl_context=context)
-        return faust.SASLCredentials(
-            username=given["sasl_plain_username"], password=given["sasl_plain_password"],
-            mechanism=config.kafka.sasl_mechanism, ssl_context=context,
-        )  # fmt: skip
-    return faust.SSLCredentials(context) if context is not None else None

@@ -87,14 +87,19 @@ class Keys:
         return _TOKEN.sub(lambda found: found[0] if (name := self.identity(found[0])) is None else name, text)
 
 
+def name_of(config: Config) -> Callable[[str, str], str]:
+    """The name under which an entity of a kind is shown: its token where identities are hidden, or the value itself."""
+    if not config.identity_keys_file:
+        return lambda _kind, value: value
+    keys, kinds = Keys(Path(config.identity_keys_file)), frozenset(config.identity_kinds)
+    return lambda kind, value: keys.token(value) if kind in kinds else value
+
+
 def veil_of(config: Config) -> Callable[[Signal], Signal]:
     """What hides the identities of a signal before it is worded; nothing where no keys are configured."""
     if not config.identity_keys_file:
         return lambda signal: signal
-    keys, kinds = Keys(Path(config.identity_keys_file)), frozenset(config.identity_kinds)
-
-    def hidden(kind: str, value: str) -> str:
-        return keys.token(value) if kind in kinds else value
+    hidden = name_of(config)
 
     def evidence(members: Sequence[Evidence]) -> list[Evidence]:
         return [msgspec.structs.replace(e, value=hidden(e.kind, e.value)) for e in members]

@@ -17,6 +17,7 @@ from stream.cli import main
 from stream.desk import Desk
 from stream.errors import TriplineError
 from stream.feedback import SCHEMA, START, Entry, Mute, append, load, sealed, verified
+from stream.feedback_topic import Chain
 from stream.mutes import Active, covering, covers, mutes_of, reviewed
 from stream.run import Options, Run
 from tests.analyst.logs import CONFIG, Case, made
@@ -55,6 +56,22 @@ def test_what_was_appended_is_read_back_and_verified(tmp_path: Path) -> None:
     for entry in entries:
         assert verified(entries, entry.hash) == entries[-1].hash
     assert verified([], None) == START
+
+
+@given(st.lists(st.one_of(st.none(), st.binary(max_size=40), st.integers(0, 3)), max_size=12))
+def test_of_a_topic_what_does_not_follow_is_left_out_and_the_rest_is_heard(records: list[int | bytes | None]) -> None:
+    """None: the next entry. A number: an entry that was there once more. Bytes: anything."""
+    taken, log = Chain(), [*chain(*(said(note=str(n)) for n in range(12)))]
+    due = 0
+    for record in records:
+        line = (
+            record if isinstance(record, bytes) else feedback.encode(log[due if record is None else min(record, due)])
+        )
+        follows = record is None or (isinstance(record, int) and record >= due)
+        assert taken.add(line, "here") is follows
+        due += follows
+    assert taken.entries == log[:due]
+    assert taken.refused == len(records) - due
 
 
 @given(st.data())

@@ -14,7 +14,7 @@ import msgspec
 
 from detectors import catalog
 from stream import config as configuration
-from stream import feedback
+from stream import feedback, withheld
 from stream.alerts import Alert
 from stream.analyst import explain as explaining
 from stream.analyst import explain_views, listing, scope_views
@@ -30,11 +30,15 @@ from stream.errors import UsageError
 from stream.pipeline import Pipeline
 from stream.report import write_whole
 from stream.sink import LineSink
+from stream.veil import name_of
 
 
 def alerts(arguments: argparse.Namespace) -> int:
     """`tripline alerts`."""
     config, messages = configured(arguments.config), Console(sys.stderr)
+    if arguments.view == "held":
+        _held(arguments, config)
+        return 0
     if arguments.view == "show" and not arguments.id:
         raise UsageError("tripline alerts show: which one? Give an id, or how it begins; `tripline alerts` lists them")
     if arguments.view != "show" and arguments.id:
@@ -154,6 +158,24 @@ def _lines(arguments: argparse.Namespace, config: Config, *, follow: bool) -> It
 
     records = topic.records(config.kafka, config.kafka.alerts, follow=follow)
     return ((f"{r.topic}/{r.partition} offset {r.offset}", r.value or b"") for r in records)
+
+
+def _held(arguments: argparse.Namespace, config: Config) -> None:
+    """What nobody was told of, by the alert plane of a cluster; a run says it when it ends."""
+    if arguments.alerts is not None or arguments.config is None or arguments.id is not None:
+        raise UsageError(
+            "tripline alerts held: is of a deployment on Kafka; give --config FILE and nothing else. `tripline run` "
+            "says when it ends what it held back"
+        )
+    if config.kafka.partitions == 1:
+        raise UsageError(
+            "tripline alerts held: kafka.partitions = 1, where nothing is merged and the worker keeps to the budget; "
+            "its metric tripline_alerts_held_back_total says how much it held back"
+        )
+    from stream.analyst import topic  # noqa: PLC0415 - as above
+
+    spent = withheld.latest(topic.records(config.kafka, withheld.changelog(config.kafka)))
+    withheld.show(spent, Console(sys.stdout), name_of(config))
 
 
 def _follow(arguments: argparse.Namespace, config: Config, wanted: Wanted, unread: Unread) -> None:

@@ -7,8 +7,9 @@ import getpass
 import socket
 import sys
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
 
 from detectors import catalog
 from stream import feedback as audit
@@ -38,12 +39,12 @@ def feedback(arguments: argparse.Namespace) -> int:
             "tripline feedback: nothing was said: give an alert and true, false or expected; or --mute, --revoke or "
             "--reset; or --list, --review or --verify"
         )
+    log = _log(arguments)
     if arguments.revoke:
-        audit.revoked(audit.load(arguments.feedback), arguments.revoke)
+        audit.revoked(log.load(), arguments.revoke)
     if len(arguments.note) > NOTE_MAX:
         raise UsageError(f"--note: {len(arguments.note):,} characters, the limit is {NOTE_MAX:,}")
-    entry = audit.append(
-        arguments.feedback,
+    entry = log.append(
         Entry(
             schema=SCHEMA, number=0, previous="", time_ms=now_ms, who=(arguments.who or _user())[:256],
             verdict=arguments.verdict or "", note=arguments.note,
@@ -55,8 +56,29 @@ def feedback(arguments: argparse.Namespace) -> int:
     console.line(_told(entry))
     console.line(console.paint(f"  hash {entry.hash}", "dim"))
     if entry.verdict == "true" and entry.about is not None:
-        _warn(console, [h for h in reviewed(audit.load(arguments.feedback)) if h.alert == entry.about.id])
+        _warn(console, [h for h in reviewed(log.load()) if h.alert == entry.about.id])
     return 0
+
+
+class _Log(NamedTuple):
+    """Where it is said: all entries, and one more."""
+
+    load: Callable[[], list[Entry]]
+    append: Callable[[Entry], Entry]
+
+
+def _log(arguments: argparse.Namespace) -> _Log:
+    if arguments.feedback is not None:
+        return _Log(partial(audit.load, arguments.feedback), partial(audit.append, arguments.feedback))
+    if arguments.config is None:
+        raise UsageError(
+            "no log of feedback: name its file with --feedback FILE, or the configuration of a deployment on Kafka, "
+            "whose topic it is, with --config FILE"
+        )
+    from stream import feedback_topic  # noqa: PLC0415 - what needs no broker starts without its client
+
+    kafka = configured(arguments.config).kafka
+    return _Log(partial(feedback_topic.load, kafka), partial(feedback_topic.append, kafka))
 
 
 def _alert(arguments: argparse.Namespace) -> Alert | None:
@@ -95,7 +117,7 @@ def _mute(arguments: argparse.Namespace, alert: Alert | None, now_ms: int) -> Mu
 
 
 def _look(arguments: argparse.Namespace, console: Console) -> int:
-    entries = audit.load(arguments.feedback)
+    entries = _log(arguments).load()
     if arguments.verify:
         head = audit.verified(entries, arguments.head)
         console.line(f"{len(entries):,} entries, each as it was written; the latest hash is")

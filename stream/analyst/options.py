@@ -16,6 +16,7 @@ examples:
   tripline alerts follow --config tripline.toml              from the alert topic, as they come
   tripline alerts --alerts alerts.jsonl --severity high --entity account=ann --from 7d
   tripline alerts export --alerts alerts.jsonl --format csv --output alerts.csv
+  tripline alerts held --config tripline.toml                how much nobody was told of, why, and the strongest of it
 
 On a terminal alerts are shown to be read; into a pipe they go as JSON lines, one alert each as it stands now.
 """
@@ -50,8 +51,11 @@ examples:
                                                            nothing was changed since that hash was noted
   tripline feedback --reset 2025-06-01 --note "wrong shift" --feedback feedback.jsonl
 
-`tripline run --feedback FILE` heeds it: what is muted is scored, counted and kept (--muted FILE) and not told, and
-verdicts rank evidence by its kind. A mute ends by itself, after 90 days at most.
+With --config instead of --feedback the log is the deployment's feedback topic:
+  tripline feedback tl-3f9a false --note "monthly export" --config tripline.toml
+
+`tripline run --feedback FILE` heeds the file, `tripline respond` the topic: what is muted is scored and counted (`run`
+keeps it: --muted FILE) and not told; verdicts rank evidence by its kind. A mute ends by itself, after 90 days at most.
 """
 
 
@@ -72,7 +76,9 @@ def _add_feedback(commands: Commands[argparse.ArgumentParser]) -> None:
         help="a theft, a false alarm, or something known and wanted",
     )  # fmt: skip
     _add_told(feedback)
-    feedback.add_argument("--feedback", type=Path, metavar="FILE", required=True, help="the log of what was said")
+    feedback.add_argument(
+        "--feedback", type=Path, metavar="FILE", help="the log of what was said (default: the topic of --config)"
+    )
     feedback.add_argument("--note", default="", metavar="TEXT", help="why")
     feedback.add_argument("--who", metavar="NAME", help="who says so (default: this user)")
     feedback.add_argument("--mute", metavar="7d|FROM..TO", help="for so long from now, or between two times")
@@ -125,9 +131,10 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_alerts(commands: Commands[argparse.ArgumentParser]) -> None:
-    alerts = _command(commands, "alerts", "the alerts that were told: list, follow, show one, export", ALERTS_EPILOG)
+    does = "the alerts that were told: list, follow, show one, export; and what was held back"
+    alerts = _command(commands, "alerts", does, ALERTS_EPILOG)
     alerts.add_argument(
-        "view", nargs="?", default="list", choices=("list", "follow", "show", "export"), help="default: list"
+        "view", nargs="?", default="list", choices=("list", "follow", "show", "export", "held"), help="default: list"
     )
     alerts.add_argument("id", nargs="?", metavar="ID", help="for show: the alert's id, or how it begins")
     _add_told(alerts)

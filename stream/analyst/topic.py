@@ -25,9 +25,9 @@ def records(
     no broker answers, the topic is missing, or what is needed is not kept any more.
     """
     with asyncio.Runner() as loop:
-        consumer = loop.run(_started(settings))
+        consumer = loop.run(started(settings))
         try:
-            ends = loop.run(_placed(consumer, topic, needed))
+            ends = loop.run(placed(consumer, topic, needed))
             while follow or any(loop.run(consumer.position(p)) < end for p, end in ends.items()):
                 batch = loop.run(consumer.getmany(timeout_ms=POLL_MS))
                 for partition, found in batch.items():
@@ -38,7 +38,8 @@ def records(
             loop.run(consumer.stop())
 
 
-async def _started(settings: Kafka) -> AIOKafkaConsumer:
+async def started(settings: Kafka) -> AIOKafkaConsumer:
+    """A consumer of no group; TriplineError where no broker answers."""
     consumer = kafka.consumer(settings, "", group_id=None)
     try:
         await asyncio.wait_for(consumer.start(), kafka.CONNECT_S)
@@ -48,10 +49,10 @@ async def _started(settings: Kafka) -> AIOKafkaConsumer:
     return consumer
 
 
-async def _placed(
-    consumer: AIOKafkaConsumer, topic: str, needed: Mapping[int, int] | None
+async def placed(
+    consumer: AIOKafkaConsumer, topic: str, needed: Mapping[int, int] | None = None
 ) -> dict[TopicPartition, int]:
-    """Put the consumer at the beginning; where it has to stop, by partition."""
+    """Put the consumer at the beginning; where the end is now, by partition. TriplineError as `records`."""
     there = (await consumer._client.fetch_all_metadata()).partitions_for_topic(topic)
     if not there:
         raise TriplineError(f"topic {topic} is missing; see that the configuration names the right one")

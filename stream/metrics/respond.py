@@ -73,6 +73,9 @@ class RespondCollector:
             "tripline_dead_letters", "Records that could not be used.", ["reason"],
             {(reason,): count for reason, count in list(respond.dead_letters.items())},
         )  # fmt: skip
+        said = respond.said.chain
+        yield counter("tripline_feedback_entries", "Entries of the feedback log that are heeded.", len(said.entries))
+        yield counter("tripline_feedback_refused", "Records of its topic that do not follow from it.", said.refused)
         budget = respond.merger.budget
         yield counters(
             "tripline_alerts_held_back", "Entities above the threshold that opened no alert.", ["reason"],

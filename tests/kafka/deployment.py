@@ -81,6 +81,8 @@ class Deployment:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.config.kafka.bootstrap_servers)
         await admin.start()
         await admin.create_topics([NewTopic(self.access, self.inputs, self.config.kafka.replication)])
+        while not {self.access, *kafka.own_topics(self.config.kafka)} <= set(await admin.list_topics()):
+            await asyncio.sleep(self.poll_s)  # a broker may know a moment later than the controller
         await admin.close()
 
     def produce(self, records: Sequence[bytes], run: int = 50) -> None:

@@ -1,0 +1,113 @@
+"""Faust as the alert plane runs it, and what of it is done otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import faust
+from faust.transport.drivers import aiokafka
+from faust.types import TP
+
+from stream.config import Config
+from stream.metrics.respond import Monitor
+from stream.security import connection
+
+
+class Consumer(aiokafka.Consumer):
+    """Faust's, which loses nothing between reading its table back and going on with the stream.
+
+    Having read the table back, Faust (0.15) lets the stream's partitions be fetched, goes back to what was committed,
+    throws away what it was about to hand over, and lets the records flow. Whatever was fetched in between counts as
+    read and is lost, and later commits cover it. What can be fetched then is more than was asked for: the set of
+    partitions that a fetch under way was given becomes empty as the changelog's rest, and to aiokafka none is all.
+
+    So here nothing is fetched of the stream until the records flow, and the way back waits for the fetch under way.
+    Besides, aiokafka goes nowhere where nothing was committed yet, and a partition that was far ahead when it was taken
+    away would be handed on while it should rest.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._due: set[TP] = set()  # to be fetched once the records flow
+        self._fetching = asyncio.Lock()
+        super().__init__(*args, **kwargs)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        async with self._fetching:
+            return await super()._getmany(active_partitions, timeout)
+
+    async def perform_seek(self) -> None:
+        """Go back to what was committed, once no fetch is under way that would go on from elsewhere."""
+        async with self._fetching:
+            await super().perform_seek()
+
+    def pause_partitions(self, tps: Iterable[TP]) -> None:
+        """Fetch nothing of these, whatever was asked before."""
+        paused = set(tps)
+        self._due -= paused
+        self._buffered_partitions -= paused
+        super().pause_partitions(paused)
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Fetch of these: at once of what a table is read back from, of the others once the records flow."""
+        streams = {tp for tp in tps if tp.topic not in self.app.tables.changelog_topics}
+        self._due |= streams
+        super().resume_partitions(set(tps) - streams)
+
+    def resume_flow(self) -> None:
+        """Let the records flow."""
+        super().resume_flow()
+        super().resume_partitions(self._due)
+        self._due = set()
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Go to what was committed of each partition, or to its beginning; what was committed."""
+        committed: Mapping[TP, int] = await super().seek_to_committed()
+        left = [tp for tp, at in committed.items() if not at and tp.topic not in self.app.tables.changelog_topics]
+        if left:
+            await self.seek_wait(await self.earliest_offsets(*left))
+        return committed
+
+
+class Transport(aiokafka.Transport):
+    """Faust's, with that consumer."""
+
+    Consumer = Consumer
+
+
+class App(faust.App):
+    """Faust's, with that consumer, and without the folders that it makes wherever it is started."""
+
+    def _create_directories(self) -> None:
+        """None: the table is kept in memory and its topic, and the file system may be read-only."""
+
+    def _new_transport(self) -> Any:
+        return Transport(self.conf.broker_consumer, self)
+
+
+def app_of(config: Config) -> Any:
+    """Faust's application for a configuration."""
+    settings = config.kafka
+    servers = [f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")]
+    return App(
+        f"{settings.group}-respond", broker=servers, broker_credentials=_credentials(config), store="memory://",
+        web_enabled=False, autodiscover=False, topic_partitions=1, topic_replication_factor=settings.replication,
+        topic_allow_declare=True, consumer_auto_offset_reset="earliest", stream_wait_empty=False,
+        broker_session_timeout=settings.session_timeout_s, broker_heartbeat_interval=settings.session_timeout_s / 5,
+        broker_commit_every=100, broker_commit_interval=1.0, producer_acks=-1, loghandlers=[], Monitor=Monitor,
+        consumer_group_instance_id=f"{settings.instance_id}-respond" if settings.instance_id else None,
+    )  # fmt: skip
+
+
+def _credentials(config: Config) -> Any:
+    given = connection(config.kafka)
+    context = given.get("ssl_context")
+    if config.kafka.security_protocol.startswith("SASL"):
+        if config.kafka.sasl_mechanism == "OAUTHBEARER":
+            return faust.OAuthCredentials(oauth_cb=given["sasl_oauth_token_provider"], ssl_context=context)
+        return faust.SASLCredentials(
+            username=given["sasl_plain_username"], password=given["sasl_plain_password"],
+            mechanism=config.kafka.sasl_mechanism, ssl_context=context,
+        )  # fmt: skip
+    return faust.SSLCredentials(context) if context is not None else None
