@@ -24,6 +24,8 @@ def checked_table(kind: type[Any], values: Mapping[str, Any], prefix: str, mista
                 out[name] = checked_table(hints[name], value, f"{full}.", mistakes)
             else:
                 mistakes.append(f"{full} = {value!r}: is a table; write [{full}] and its settings below")
+        elif (row := _row_of(hints[name])) is not None:
+            out[name] = _checked_rows(row, hints[name], value, full, mistakes)
         else:
             try:
                 out[name] = msgspec.convert(value, hints[name])
@@ -31,6 +33,37 @@ def checked_table(kind: type[Any], values: Mapping[str, Any], prefix: str, mista
                 shown = "(hidden)" if name in _SECRET or name.endswith("_from") else repr(value)
                 mistakes.append(f"{full} = {shown}: must be {wanted(hints[name])}")
     return out
+
+
+def _row_of(hint: Any) -> type[Any] | None:
+    """The kind of table in a list of tables; None for what is another setting."""
+    plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    inner = get_args(plain)[0] if get_origin(plain) is tuple else None
+    return inner if isinstance(inner, type) and issubclass(inner, msgspec.Struct) else None
+
+
+def _checked_rows(kind: type[Any], hint: Any, rows: Any, where: str, mistakes: list[str]) -> tuple[Any, ...]:
+    """The tables of a list that have no mistake, each of its kind."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        mistakes.append(f"{where}: is a list of tables; write [[{where}]] and the settings of one below")
+        return ()
+    limit = get_args(hint)[1].max_length
+    if len(rows) > limit:
+        mistakes.append(f"{where}: {len(rows)} tables, the limit is {limit}; join some of them")
+        return ()
+    out = []
+    for number, row in enumerate(rows, 1):
+        if (made := _checked_row(kind, row, f"{where}[{number}]", mistakes)) is not None:
+            out.append(made)
+    return tuple(out)
+
+
+def _checked_row(kind: type[Any], row: dict[str, Any], where: str, mistakes: list[str]) -> Any:
+    """A table of a list, None where it has a mistake."""
+    before, fields = len(mistakes), msgspec.structs.fields(kind)
+    checked = checked_table(kind, row, f"{where}.", mistakes)
+    mistakes += [f"{where}.{f.name}: missing, but required" for f in fields if f.required and f.name not in row]
+    return kind(**checked) if len(mistakes) == before else None
 
 
 def checked_subscribers(tables: Any, kinds: Mapping[str, type[Any]], mistakes: list[str]) -> tuple[Any, ...]:
@@ -45,11 +78,8 @@ def checked_subscribers(tables: Any, kinds: Mapping[str, type[Any]], mistakes: l
             close = nearest(name, list(kinds))
             mistakes.append(f"{where}.kind = {name!r}: no such kind{close}; there are: {', '.join(kinds)}")
             continue
-        before, fields = len(mistakes), msgspec.structs.fields(kinds[name])
-        checked = checked_table(kinds[name], table, f"{where}.", mistakes)
-        mistakes += [f"{where}.{f.name}: missing, but required" for f in fields if f.required and f.name not in table]
-        if len(mistakes) == before:
-            out.append(kinds[name](**checked))
+        if (made := _checked_row(kinds[name], table, where, mistakes)) is not None:
+            out.append(made)
     names = [subscriber.name for subscriber in out]
     twice = sorted({name for name in names if names.count(name) > 1})
     mistakes += [f"subscribers: two have the name {name}; the place of each is kept by its name" for name in twice]

@@ -180,7 +180,7 @@ def scope(
     if not any(each.events for each in measures):
         raise UsageError(
             f"{question.about.kind} {question.about.value}: nothing in {', '.join(read.origins) or 'the log'} touches "
-            "it; see that the name is written as in the log, and the log the right one"
+            "it; see that the name is written as in the log (or as [enrich] names it), and the log the right one"
         )
     people = sorted(counted.named.people.values(), key=lambda p: (-p.records, p.subject))
     alert = question.alert

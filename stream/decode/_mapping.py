@@ -15,7 +15,8 @@
 A path goes down by dots; a number counts in a list; "\\." is a dot in a key. Lines are taken apart by `line`, a pattern
 whose groups are the paths; csv by `columns` and `separator`. Of a field, in this order: the first path that is there
 and matches `pattern` (its group "value", or its first), `lower`, `values`, `type`, and `default` where nothing is left.
-Patterns cannot be made slow by what they are given (`_pattern`). Mistakes are told all at once, with what to write.
+Patterns cannot be made slow by what they are given (`stream.patterns`). Mistakes are told all at once, with what to
+write.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from msgspec import Meta
 from stream.checks import shown
 from stream.decode import MAPPING, Format
 from stream.decode._json import Record, load
-from stream.decode._pattern import CHARS_MAX, LINE_CHARS_MAX, compiled
 from stream.decode._values import READERS, Value
 from stream.errors import UsageError
 from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES, AccessEvent, BadRecord
+from stream.patterns import CHARS_MAX, LINE_CHARS_MAX, compiled
 
 FILE_BYTES_MAX: Final = 1 << 18
 REQUIRED: Final = ("time", "account", "action", "resource")

@@ -1,7 +1,8 @@
-"""The directory: who belongs to which peer group, as the company keeps it.
+"""The directory: who belongs to which peer group, and has which other names, as the company keeps it.
 
-A file of JSON lines, or of comma-separated values below a line of names: `account`, and any of `group` and `kind`
-(customer, employee, service, partner). What else is in it is ignored. Accounts are matched without regard to case.
+A file of JSON lines, or of comma-separated values below a line of names: `account`, and any of `group`, `kind`
+(customer, employee, service, partner) and `aliases`, which are a list, or a text with ";" between them. What else is in
+it is ignored. Names are matched without regard to case.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ class Directory:
 
     def __init__(self, data: bytes) -> None:
         self._people: dict[str, Person] = {}
+        self._accounts: set[str] = set()
         wrong: list[str] = []
         for line, row in _rows(data):
             if len(self._people) >= ROWS_MAX:
-                raise Broken(f"more than {ROWS_MAX:,} accounts; leave out those of which it says nothing")
+                raise Broken(f"more than {ROWS_MAX:,} names; leave out those of which it says nothing")
             try:
                 self._add(row)
             except Broken as why:
@@ -49,19 +51,19 @@ class Directory:
             raise Broken("no row in it; write one an account below a first line such as account,group,kind")
 
     def __len__(self) -> int:
-        return len(self._people)
+        return len(self._accounts)
+
+    @property
+    def aliases(self) -> int:
+        """How many names there are beside the accounts' own."""
+        return len(self._people) - len(self)
 
     def __str__(self) -> str:
-        return f"{len(self):,} accounts"
+        return f"{len(self):,} accounts" + (f" with {self.aliases:,} other names" if self.aliases else "")
 
     def person(self, name: str) -> Person | None:
         """Whose name it is."""
         return self._people.get(name.casefold())
-
-    def find(self, names: list[str]) -> list[list[str]]:
-        """Of each account its group and its kind, "" where nothing is known."""
-        people = [self.person(name) for name in names]
-        return [[each.group if each else "" for each in people], [each.kind if each else "" for each in people]]
 
     def _add(self, row: Any) -> None:
         account, group, kind = (_text(row, name) for name in Person._fields)
@@ -70,19 +72,36 @@ class Directory:
         if kind and kind not in ACCOUNT_KINDS:
             raise Broken(f"kind {shown(kind)} is none of {', '.join(ACCOUNT_KINDS)}")
         person = Person(account, group, kind)
-        if self._people.setdefault(account.casefold(), person) != person:
+        if (known := self._people.setdefault(account.casefold(), person)) != person:
+            if known.account.casefold() != account.casefold():
+                raise Broken(f"account {shown(account)} is an alias of {shown(known.account)}; keep one of the two")
             raise Broken(f"account {shown(account)} stands there twice, and differently; keep one of the rows")
+        self._accounts.add(account.casefold())
+        for alias in _aliases(row):
+            if (known := self._people.setdefault(alias.casefold(), person)) != person:
+                raise Broken(f"alias {shown(alias)} is a name of {shown(known.account)} as well; keep one of the two")
+
+
+def _aliases(row: Any) -> list[str]:
+    given = row.get("aliases") or ()
+    names = given.split(";") if isinstance(given, str) else given
+    if not isinstance(names, list | tuple):
+        raise Broken(f"aliases = {shown(given)}: must be a list of texts, or a text with ';' between them")
+    return [name for each in names if (name := _checked("alias", each))]
 
 
 def _text(row: Any, name: str) -> str:
-    value = row.get(name)
-    value = str(value) if isinstance(value, int) and not isinstance(value, bool) else value or ""
-    if not isinstance(value, str):
-        raise Broken(f"{name} = {shown(value)}: must be a text")
-    value = value.strip()
-    if len(value.encode(errors="replace")) > TEXT_BYTES_MAX:
-        raise Broken(f"{name} = {shown(value)}: more than {TEXT_BYTES_MAX} bytes")
-    return value
+    return _checked(name, row.get(name))
+
+
+def _checked(name: str, value: Any) -> str:
+    given = str(value) if isinstance(value, int) and not isinstance(value, bool) else value or ""
+    if not isinstance(given, str):
+        raise Broken(f"{name} = {shown(given)}: must be a text")
+    given = given.strip()
+    if len(given.encode(errors="replace")) > TEXT_BYTES_MAX:
+        raise Broken(f"{name} = {shown(given)}: more than {TEXT_BYTES_MAX} bytes")
+    return given
 
 
 def _rows(data: bytes) -> Iterator[tuple[int, Any]]:

@@ -3,10 +3,11 @@ was filled in.
 
     1. the files are looked at: one that has changed is read again, one that is of no use is told and left as it was
     2. each account and each address that is new is looked up, once
-    3. what an event does not say is put into its place; what it says stays
-    4. the block's origins say which files that came of (`stream.origins`), and so does every alert's `source`
+    3. an account that goes by several names gets the one that `identity` has for it
+    4. what an event does not say is put into its place; what it says stays
+    5. the block's origins say which files that came of (`stream.origins`), and so does every alert's `source`
 
-Named networks are the exception to the third step: the settings' word for a range goes before the event's own
+Named networks are the exception to the fourth step: the settings' word for a range goes before the event's own
 autonomous system, because that is no better known to the log than to who wrote the settings.
 """
 
@@ -25,6 +26,7 @@ import numpy as np
 from stream.blocks import Packed, PackedBlock, none
 from stream.enrich.directory import Directory
 from stream.enrich.distinct import Answers, Distinct, absent
+from stream.enrich.identity import People
 from stream.enrich.mmdb import Broken
 from stream.enrich.places import Atlas, Places
 from stream.enrich.settings import Enrich, named_networks
@@ -71,6 +73,7 @@ class Enricher:
         if wrong:
             raise UsageError("\n".join(wrong))
         self._named = named_networks(settings.networks)
+        self._identities = settings.identities
         self._key = hash_key(key)
         self._say = say
         self._lock = threading.Lock()
@@ -111,13 +114,19 @@ class Enricher:
         self._places = self._people = None
         if country or system or self._named:
             self._places = Distinct(3, Places(self._named, country, system).find, self._key)
-        if directory:
-            self._people = Distinct(2, directory.find, self._key)
+        if directory or self._identities:
+            self._people = Distinct(People.fields, People(self._identities, directory).find, self._key)
 
     def _filled(self, block: PackedBlock) -> PackedBlock:
         text, kind = dict(block.text), block.account_kind
         if self._people:
-            group, kinds = self._people(text["account"], block.hashes(["account"], self._key))
+            names = block.hashes(["account"], self._key)
+            account, role, group, kinds = self._people(text["account"], names)
+            if account.codes.any():  # whoever read their own data still does
+                own = block.hashes(["subject"], self._key)[0] == names[0]
+                self._put(text, "subject", account.where(own))
+            self._put(text, "account", account)
+            self._put(text, "issuer", role.where(absent(text["issuer"])))
             self._put(text, "group", group.where(absent(text["group"])))
             codes = np.array([ACCOUNT_KINDS.index(each or ACCOUNT_KINDS[0]) for each in kinds.texts], np.int8)
             given = np.where(kind == 0, codes[kinds.codes], 0)
@@ -137,7 +146,8 @@ class Enricher:
 
     def __str__(self) -> str:
         said = [f"{name} {file.value}" for name, file in self._files.items()]
-        return ", ".join([*said, f"{len(self._named):,} named ranges"] if self._named else said)
+        said += [f"{len(self._named):,} named ranges"] * bool(self._named)
+        return ", ".join(said + [f"{len(self._identities):,} rules of identity"] * bool(self._identities))
 
 
 def _told_system(network: Packed) -> Any:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
+from stream.patterns import compiled
 from stream.settings import nearest
 
 NETWORKS_MAX: Final = 10_000
+IDENTITIES_MAX: Final = 64  # each is tried on a name until one matches
+PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
 PRIVATE: Final = "private"  # stands for:
 PRIVATE_RANGES: Final = (
     "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",  # RFC 1918
@@ -26,6 +29,17 @@ File = Annotated[str, Meta(max_length=2_048)]
 Named = dict[str, str | tuple[str, ...]]
 
 
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rule: what the account is called whose name the pattern matches whole, and the role that it acts in.
+
+    In both texts {name} stands for the pattern's group of that name.
+    """
+
+    pattern: Annotated[str, Meta(min_length=1, max_length=1_000)]
+    account: Annotated[str, Meta(min_length=1, max_length=256)]
+    role: Annotated[str, Meta(max_length=256)] = ""
+
+
 class Enrich(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What events are filled in from; nothing where all of it is empty. Files are read again when they change."""
 
@@ -33,6 +47,7 @@ class Enrich(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     asn_db: File = ""
     directory: File = ""
     networks: Named = {}
+    identities: Annotated[tuple[Identity, ...], Meta(max_length=IDENTITIES_MAX)] = ()
 
 
 def version_of(settings: Enrich) -> dict[str, Any]:
@@ -40,6 +55,8 @@ def version_of(settings: Enrich) -> dict[str, Any]:
     if settings == Enrich():
         return {}
     values: dict[str, Any] = msgspec.to_builtins(settings)
+    if not settings.identities:  # as it was before there were any
+        del values["identities"]
     return values | {name: bool(values[name]) for name in ("country_db", "asn_db", "directory")}
 
 
@@ -50,7 +67,27 @@ def named_networks(networks: Mapping[str, str | tuple[str, ...]]) -> list[tuple[
 
 def mistakes(checked: Mapping[str, Any]) -> list[str]:
     """What is wrong with a table of settings that has passed for its types."""
-    return _wrong_networks(checked.get("networks", {}))
+    return _wrong_networks(checked.get("networks", {})) + _wrong_identities(checked.get("identities", ()))
+
+
+def _wrong_identities(rules: Sequence[Identity]) -> list[str]:
+    wrong = []
+    for number, rule in enumerate(rules, 1):
+        where = f"enrich.identities[{number}]"
+        try:
+            groups = sorted(compiled(rule.pattern).groupindex)
+        except ValueError as why:
+            wrong.append(f"{where}.pattern: {why}")
+            continue
+        for name, template in (("account", rule.account), ("role", rule.role)):
+            said = f"{where}.{name} = {template!r}"
+            wrong += [
+                f"{said}: the pattern has no group {each}{nearest(each, groups)}; write (?P<{each}>...) around it"
+                for each in sorted(set(PLACEHOLDER.findall(template)) - set(groups))
+            ]
+            if set("{}") & set(PLACEHOLDER.sub("", template)):
+                wrong.append(f"{said}: a brace by itself; write {{name}} for a group of the pattern")
+    return wrong
 
 
 def _ranges(networks: Mapping[str, str | tuple[str, ...]]) -> Iterator[tuple[str, str]]:

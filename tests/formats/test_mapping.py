@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.decode import Format, decode_batch, format_named
-from stream.decode._pattern import CHARS_MAX, compiled
 from stream.errors import UsageError
 from stream.events import REASONS, AccessEvent, BadRecord
+from stream.patterns import CHARS_MAX, compiled
 from stream.source import inputs, open_source
 
 HOUSE = """
