@@ -149,9 +149,9 @@ def _found(log: Log, places: Places) -> list[Event]:
     wanted = places.settled()
     left = sum(map(len, wanted.values()))
     found: list[Event] = []
-    for block in log.blocks(Read()):
+    for came, block in log.pairs(Read()):
         rows = np.flatnonzero(within(block, wanted))
-        found += events_at(block, rows.tolist())
+        found += events_at(block, rows.tolist(), came)
         left -= len({(int(block.origin[i]), int(block.line[i])) for i in rows})
         if left <= 0:
             break

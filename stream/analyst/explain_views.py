@@ -88,7 +88,7 @@ def _show_examples(explained: Explained, console: Console, width: int) -> None:
     room = max((cells(event.place) for event in given.examples), default=0)
     room = min(room, width // 3)
     for event in given.examples:
-        about = f"{event.account} {event.action} {event.resource}" + (f" of {event.subject}" if event.subject else "")
+        about = f"{_who(event)} {event.action} {event.resource}" + (f" of {event.subject}" if event.subject else "")
         what = f"{number(event.records)} rec." if event.outcome == "success" else "failed"
         left = f"  {padded(ending(event.place, room), room)}  {event.time[5:19].replace('T', ' ')}  "
         console.line(left + padded(about, max(width - cells(left) - 10, 10)) + padded(what, 10, right=True))
@@ -161,12 +161,16 @@ def _examples(examples: list[Event], count: int) -> str:
     )  # fmt: skip
     rows = (
         f'<td class="name">{name(e.place)}</td><td class="n">{moment(epoch_ms(e.time) or 0, "%-d %b %H:%M:%S")}</td>'
-        f'<td class="name">{name(e.account)}</td><td class="name">{name(" ".join(_what(e)))}</td>'
+        f'<td class="name">{name(_who(e))}</td><td class="name">{name(" ".join(_what(e)))}</td>'
         f'<td class="name">{name(f"{e.source_ip} {e.network}")}</td><td class="n">{amount(e.records)}</td>'
         for e in examples
     )
     remark = note(f"The first, the largest and the last of {count:,} events that a detector marked as evidence.")
     return section("Events that it rests on", remark, table(columns, rows)) if examples else ""
+
+
+def _who(event: Event) -> str:
+    return f"{event.account} ({event.written})" if event.written else event.account
 
 
 def _what(event: Event) -> Iterator[str]:

@@ -19,7 +19,10 @@ PLACES_MAX: Final = 50_000_000  # 16 bytes each while they come in
 
 
 class Event(msgspec.Struct):
-    """One access as the log has it, with its place: file and line, or topic/partition and offset."""
+    """One access with its place: file and line, or topic/partition and offset.
+
+    written: the account as the log has it, "" where that is what it is called. user_agent: as the log has it.
+    """
 
     place: str
     time: str
@@ -35,6 +38,7 @@ class Event(msgspec.Struct):
     records: float
     bytes: float
     outcome: str
+    written: str = ""
 
 
 class Places:
@@ -78,16 +82,18 @@ def within(block: PackedBlock, places: dict[str, npt.NDArray[np.int64]]) -> npt.
     return found
 
 
-def events_at(block: PackedBlock, index: Iterable[int]) -> list[Event]:
-    """Events of a block, in words."""
+def events_at(block: PackedBlock, index: Iterable[int], came: PackedBlock) -> list[Event]:
+    """Events of a block, in words; came: what they were before they were filled in."""
     texts = {name: block.text[name] for name in (
-        "account", "resource", "object", "subject", "credential", "source_ip", "network", "user_agent",
+        "account", "resource", "object", "subject", "credential", "source_ip", "network",
     )}  # fmt: skip
+    written, agents = came.text["account"], came.text["user_agent"]
     return [
         Event(
             place=place_of(block.origins[int(block.origin[i])], int(block.line[i])), time=rfc3339(int(block.time[i])),
             action=ACTIONS[int(block.action[i])], outcome=OUTCOMES[int(block.outcome[i])],
-            records=float(block.records[i]), bytes=float(block.bytes[i]),
+            records=float(block.records[i]), bytes=float(block.bytes[i]), user_agent=agents[i],
+            written="" if written[i] == texts["account"][i] else written[i],
             **{name: column[i] for name, column in texts.items()},
         )
         for i in index

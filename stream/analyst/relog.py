@@ -42,22 +42,46 @@ class Read:
 class Log(Protocol):
     """A log that can be read as often as it is needed."""
 
+    def pairs(self, read: Read) -> Iterator[tuple[PackedBlock, PackedBlock]]:
+        """Its events from the beginning, as they came and as they were filled in; what was read is noted. Raises
+        TriplineError."""
+        ...
+
     def blocks(self, read: Read) -> Iterator[PackedBlock]:
-        """Its events from the beginning; what was read is noted. Raises TriplineError."""
+        """As they were filled in: what the detectors see."""
         ...
 
 
-class FileLog:
+class _Filled:
+    """What logs have in common."""
+
+    def __init__(self, config: Config, say: Callable[[str], None]) -> None:
+        self._config, self._say = config, say
+        self._enricher = enricher_of(config, say)
+
+    def _came(self, read: Read) -> Iterator[PackedBlock]:
+        raise NotImplementedError
+
+    def pairs(self, read: Read) -> Iterator[tuple[PackedBlock, PackedBlock]]:
+        """Its events from the beginning, as they came and as they were filled in."""
+        return ((came, self._enricher.fill(came) if self._enricher else came) for came in self._came(read))
+
+    def blocks(self, read: Read) -> Iterator[PackedBlock]:
+        """As they were filled in."""
+        return (filled for _, filled in self.pairs(read))
+
+
+class FileLog(_Filled):
     """Files and directories; UsageError where one cannot be read, or only once."""
 
     def __init__(self, paths: Sequence[str], fmt: str, config: Config, say: Callable[[str], None]) -> None:
         if STDIN in paths or any(Path(p).exists() and not (Path(p).is_file() or Path(p).is_dir()) for p in paths):
             raise UsageError("--input: a pipe can be read only once, and this needs the log twice; name a file")
+        super().__init__(config, say)
         self._files = inputs(paths)
-        self._format, self._config, self._say = fmt, config, say
-        self._enricher = enricher_of(config, say)
+        self._format = fmt
 
-    def blocks(self, read: Read) -> Iterator[PackedBlock]:
+    def _came(self, read: Read) -> Iterator[PackedBlock]:
         """The events of the files in their order."""
         time_ms_max = int((time.time() + self._config.future_max_s) * 1000)
         limit = self._config.record_bytes_max
@@ -71,22 +95,23 @@ class FileLog:
             )
             read.unused.update(each.reason for each in rejected)
             read.events += len(block)
-            yield self._enricher.fill(block) if self._enricher else block
+            yield block
         self._say = _silent  # the formats are told once
 
 
-class TopicLog:
+class TopicLog(_Filled):
     """Partitions of access topics, from the first offset that is kept to the last there is.
 
     needed: by (topic, partition), an offset that must still be there.
     """
 
     def __init__(self, config: Config, needed: dict[tuple[str, int], int]) -> None:
-        self._config = msgspec.structs.replace(config, kafka=msgspec.structs.replace(config.kafka, partitions=1))
+        super().__init__(
+            msgspec.structs.replace(config, kafka=msgspec.structs.replace(config.kafka, partitions=1)), _silent
+        )
         self._needed = needed
-        self._enricher = enricher_of(config)
 
-    def blocks(self, read: Read) -> Iterator[PackedBlock]:
+    def _came(self, read: Read) -> Iterator[PackedBlock]:
         """The events of all partitions in the order of their time."""
         return in_order([self._partition(*name, read) for name in sorted(self._needed)])
 
@@ -94,9 +119,7 @@ class TopicLog:
         from stream.analyst import topic as topics  # noqa: PLC0415 - what needs no broker starts without its client
 
         counts = _Counts(read.unused)
-        ingest = Ingest(
-            self._config, topic, number, counts, enricher=self._enricher
-        )  # what the workers read the topic with
+        ingest = Ingest(self._config, topic, number, counts)  # what the workers read the topic with
         read.origins.setdefault(f"kafka:{topic}/{number}")
         records = topics.records(self._config.kafka, topic, needed={number: self._needed[topic, number]})
         while batch := Batch.of(islice(records, BATCH)):

@@ -2,6 +2,6 @@
 it is configured.
 
 `enricher` has the flow, block by block; `places` knows addresses, by name and from `mmdb` files; `directory` knows
-accounts, and `identity` who has several names; `distinct` asks each of them once for a name; `watched` reads their
-files, and reads them again.
+accounts, and `identity` who has several names; `clients` knows user agents; `distinct` asks each of them once for a
+name; `watched` reads their files, and reads them again.
 """

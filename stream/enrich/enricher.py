@@ -3,7 +3,7 @@ was filled in.
 
     1. the files are looked at: one that has changed is read again, one that is of no use is told and left as it was
     2. each account and each address that is new is looked up, once
-    3. an account that goes by several names gets the one that `identity` has for it
+    3. an account that goes by several names gets the one that `identity` has for it, a client the name of its family
     4. what an event does not say is put into its place; what it says stays
     5. the block's origins say which files that came of (`stream.origins`), and so does every alert's `source`
 
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from stream.blocks import Packed, PackedBlock, none
+from stream.enrich.clients import families
 from stream.enrich.directory import Directory
 from stream.enrich.distinct import Answers, Distinct, absent
 from stream.enrich.identity import People
@@ -72,9 +73,10 @@ class Enricher:
         self._files, wrong = opened(settings)
         if wrong:
             raise UsageError("\n".join(wrong))
+        self._key = hash_key(key)
         self._named = named_networks(settings.networks)
         self._identities = settings.identities
-        self._key = hash_key(key)
+        self._clients = Distinct(1, families, self._key) if settings.client_families else None
         self._say = say
         self._lock = threading.Lock()
         self.filled: Counter[str] = Counter()
@@ -132,6 +134,8 @@ class Enricher:
             given = np.where(kind == 0, codes[kinds.codes], 0)
             self.filled["account_kind"] += int((given > 0).sum())
             kind = np.where(given > 0, given, kind).astype(np.int8)
+        if self._clients:
+            self._put(text, "user_agent", *self._clients(text["user_agent"], block.hashes(["user_agent"], self._key)))
         if self._places:
             country, named, system = self._places(text["source_ip"], block.hashes(["source_ip"], self._key))
             self._put(text, "country", country.where(absent(text["country"])))
@@ -147,7 +151,8 @@ class Enricher:
     def __str__(self) -> str:
         said = [f"{name} {file.value}" for name, file in self._files.items()]
         said += [f"{len(self._named):,} named ranges"] * bool(self._named)
-        return ", ".join(said + [f"{len(self._identities):,} rules of identity"] * bool(self._identities))
+        said += [f"{len(self._identities):,} rules of identity"] * bool(self._identities)
+        return ", ".join(said + ["families of clients"] * bool(self._clients))
 
 
 def _told_system(network: Packed) -> Any:

@@ -48,6 +48,7 @@ class Enrich(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     directory: File = ""
     networks: Named = {}
     identities: Annotated[tuple[Identity, ...], Meta(max_length=IDENTITIES_MAX)] = ()
+    client_families: bool = False
 
 
 def version_of(settings: Enrich) -> dict[str, Any]:
@@ -55,8 +56,9 @@ def version_of(settings: Enrich) -> dict[str, Any]:
     if settings == Enrich():
         return {}
     values: dict[str, Any] = msgspec.to_builtins(settings)
-    if not settings.identities:  # as it was before there were any
-        del values["identities"]
+    for name in ("identities", "client_families"):
+        if not values[name]:  # as it was before there were any
+            del values[name]
     return values | {name: bool(values[name]) for name in ("country_db", "asn_db", "directory")}
 
 

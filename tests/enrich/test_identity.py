@@ -25,7 +25,7 @@ from stream.enrich.directory import Directory
 from stream.enrich.enricher import Enricher
 from stream.enrich.identity import People
 from stream.enrich.mmdb import Broken
-from stream.enrich.settings import Enrich, Identity
+from stream.enrich.settings import Enrich, Identity, version_of
 from stream.run import Options, Run
 from tests.streams import START_MS, block, event
 
@@ -144,6 +144,8 @@ def test_a_new_alias_holds_from_the_next_event_on(tmp_path: Path) -> None:
 def test_rules_are_part_of_what_alerts_are_a_function_of() -> None:
     one, other = (Config(enrich=Enrich(identities=RULES[at:])) for at in (0, 1))
     assert len({fingerprint(each) for each in (one, other, Config())}) == 3
+    before = {"country_db": False, "asn_db": False, "directory": True, "networks": {}}
+    assert version_of(Enrich(directory="/x")) == before  # and what was learned holds
 
 
 def test_every_mistake_in_a_rule_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,7 +203,8 @@ def test_an_alert_names_person_and_role_and_its_events_are_found_in_the_log(tmp_
     log = FileLog([str(path)], "auto", config, print)
     found = explain(last, log, config, lambda _events, _ms: None).explanation
     assert found.reproduced
-    assert [each.place for each in found.examples] == [f"{path} line 24"]
+    (example,) = found.examples
+    assert (example.place, example.account, example.written) == (f"{path} line 24", "Mara@example.com", hers[23])
     evidence = evidence_of(last, log, config, lambda _events, _ms: None)
     counted = scope(of_alert(last), evidence, log, config, lambda _events, _ms: None)
     assert {each.subject for each in counted.people} == {f"s-{n}" for n in hers}
