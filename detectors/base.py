@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ KINDS: Final = (
     "account", "credential", "issuer", "source", "network", "client", "resource", "subject", "group", "fleet",
 )  # fmt: skip
 CLASSES: Final = 5  # account kinds: each has its own population, also among the places that it uses
+EMPLOYEE: Final = 2  # the places of these kinds in stream.events.ACCOUNT_KINDS
+SERVICE: Final = 3
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 
@@ -142,6 +144,9 @@ def size(value: float) -> str:
     return f"{value:,.3g} TB"
 
 
+ByOnes = Literal["never", "of employees", "always"]
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One thing that a detector measures: its name in the evidence, its unit, and how a sentence says it."""
@@ -151,7 +156,7 @@ class Feature:
     sentence: str  # format string of {observed} {expected} {window}
     observed: Callable[[float], str] = whole
     expected: Callable[[float], str] = number
-    by_ones: bool = False  # it is counted one by one, so that few of them scatter as Poisson's law says
+    by_ones: ByOnes = "never"  # of whom it comes one by one, so that few of them scatter as Poisson's law says
 
 
 class Detector(Protocol):

@@ -39,7 +39,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import CLASSES, DAY_MS, FINDING, HOUR_MS, KINDS, Array, Columns, Feature, Frame
+from detectors.base import CLASSES, DAY_MS, EMPLOYEE, FINDING, HOUR_MS, KINDS, Array, Columns, Feature, Frame
 from detectors.baselines.calibration import LEVELS, Survival
 from detectors.baselines.surprise import RECORD_DEVIATES, surprise
 from detectors.kernels import (
@@ -257,9 +257,8 @@ def _observe(
                         expected, spread, own, reach, dof = _expect(
                             r, h, f, _season(season[k], now, h, f), pop[k, h, f]
                         )
-                        left = surprise(
-                            math.log(1.0 + c) - expected, expected, spread, own, reach, dof, 1.0 if by_ones[f] else 0.0
-                        )  # fmt: skip
+                        unit = 1.0 if by_ones[kind, k, f] else 0.0
+                        left = surprise(math.log(1.0 + c) - expected, expected, spread, own, reach, dof, unit)
                         r["level"][h, f] = min(r["level"][h, f], level_of(left))
                     if weight == 1.0:
                         for step in range(r["level"][h, f] + 1):
@@ -301,7 +300,7 @@ def _observe(
                         spread = max(spread, its_spread)
                         if y <= expected + 1.5 * spread:
                             continue
-                unit = max(x[i, f], 1.0) if by_ones[f] else 0.0
+                unit = max(x[i, f], 1.0) if by_ones[kind, k, f] else 0.0
                 bits = surprise(y - expected, expected, spread, own, reach, dof, unit)
                 reached = min(level_of(bits), LEVELS - 1)
                 if reached > level:
@@ -359,7 +358,10 @@ class LevelDetector:
         self._gathered = np.zeros((*shape, SEASON_BINS, 2))
         self._hour = np.zeros(1, np.int64)
         self._numbers = np.array([KINDS.index(kind) for kind in self.kinds], np.int64)
-        self._by_ones = np.array([feature.by_ones for feature in self.features])
+        self._by_ones = np.zeros((len(KINDS), CLASSES, count), np.bool_)
+        for f, feature in enumerate(self.features):
+            self._by_ones[..., f] = feature.by_ones == "always"
+            self._by_ones[ACCOUNT, EMPLOYEE, f] = feature.by_ones != "never"
         self._expected_fleet = np.zeros((2, count))
         self.state: Columns = {
             "population": self._population, "season": self._season, "visits": self._visits,

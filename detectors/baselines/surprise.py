@@ -1,9 +1,9 @@
 """How surprising a level is: a sample y = ln(1 + sum) against the expected one E, in raw bits.
 
 What comes in lumps (requests in sessions, records in exports, bytes) scatters as a lognormal: t = (y - E) / spread.
-What is counted one by one (distinct people) has a far thinner tail where it is few: a hundred where five are usual is
-no ordinary day's luck. There t is the likeliest way to y, by an entity that is busier than usual by w, and by Poisson's
-law, in the steps u in which it is counted, for the rest:
+What is counted one by one (distinct people, what an employee asks for by hand) has a far thinner tail where it is few:
+a hundred where five are usual is no ordinary day's luck. There t is the likeliest way to y, by an entity that is busier
+than usual by w, and by Poisson's law, in the steps u in which it is counted, for the rest:
 
     t^2 = least over w of (w / s)^2 + 2 / u (e^y (y - E - w) - e^y + e^(E + w))
 

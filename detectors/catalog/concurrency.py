@@ -36,7 +36,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.base import CLASSES, FINDING, KINDS, Array, Feature, Frame
+from detectors.base import CLASSES, EMPLOYEE, FINDING, KINDS, SERVICE, Array, Feature, Frame
 from detectors.baselines.calibration import LEVELS, NOTHING
 from detectors.baselines.places import APPEARS, BOTH, CLIENT, NETWORK, PLACE_FIELDS, RETURNS, STAYS, move_to, place_of
 from detectors.baselines.share import SHARE, SHARE_FIELDS, SUSPECT_WEIGHT, TRIAL, ShareDetector
@@ -62,7 +62,6 @@ HOURS: Final = 168.0  # active ones that an account's mean remembers
 CLASS_HOURS: Final = 100_000.0
 WARM_HOURS: Final = 8.0
 RETURNS_MAX: Final = 250  # counted in an hour
-EMPLOYEE, SERVICE = 2, 3  # classes from which on accounts as such are judged, and classes of machines
 SESSION, PERSON = 0, 1  # the two habits of an account: within one credential, and across all of them
 ACCOUNT, CREDENTIAL = KINDS.index("account"), KINDS.index("credential")
 CROWDS: Final = ("network", "client")

@@ -88,7 +88,7 @@ class FanOut(LevelDetector):
             "subjects",
             "subjects",
             "data of {observed} different people read in {window}, where {expected} are usual",
-            by_ones=True,
+            by_ones="always",
         ),
     )
     kinds = ("fleet", "account", "credential", "issuer", "source", "network", "client")

@@ -36,7 +36,12 @@ class Volume(LevelDetector):
     cause = ""
     techniques = ("T1530", "T1213", "T1020")
     features = (
-        Feature("requests", "requests", "{observed} requests in {window}, where {expected} are usual"),
+        Feature(
+            "requests",
+            "requests",
+            "{observed} requests in {window}, where {expected} are usual",
+            by_ones="of employees",
+        ),
         Feature("records", "records", "{observed} records read in {window}, where {expected} are usual"),
         Feature("bytes", "bytes", "{observed} read in {window}, where {expected} is usual", size, size),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import stats
 
-from detectors.base import DAY_MS, ENTITY, HOUR_MS, KINDS, TOUCH, Array, Feature, Frame
+from detectors.base import CLASSES, DAY_MS, EMPLOYEE, ENTITY, HOUR_MS, KINDS, TOUCH, Array, ByOnes, Feature, Frame
 from detectors.baselines import level
 from detectors.baselines.level import FEW, UNIT, LevelDetector, level_dtype
 from detectors.baselines.surprise import deviates, surprise
@@ -36,7 +37,7 @@ class Probe(LevelDetector):
 class Counting(Probe):
     """The same, of something that is counted one by one."""
 
-    features = (Feature("n", "n", "{observed} {expected} {window}", by_ones=True),)
+    features = (Feature("n", "n", "{observed} {expected} {window}", by_ones="always"),)
 
 
 class WithFleet(Probe):
@@ -116,6 +117,27 @@ def test_every_prefix_is_as_the_twin_has_it(stream: str, pop: str, by_ones: bool
             assert probe._survival.today[number, 1, h, 0].tolist() == twin.survival
         assert found["horizon"].tolist() == [h for h, bits in enumerate(raw) if bits is not None]
         assert np.allclose(found["bits"], [bits for bits in raw if bits is not None], rtol=1e-3)
+
+
+@pytest.mark.parametrize("klass", range(CLASSES))
+@pytest.mark.parametrize("kind", ["account", "network"])
+def test_what_employees_do_by_hand_comes_one_by_one_of_their_accounts_alone(kind: str, klass: int) -> None:
+    def surprises(by_ones: ByOnes) -> Array:
+        class Told(Probe):
+            features = (Feature("n", "n", "{observed} {expected} {window}", by_ones=by_ones),)
+            kinds = (kind,)
+
+        probe = Told(4.0)
+        probe._survival.gate[:] = GATE
+        probe._population[KINDS.index(kind), klass, :, 0] = [500.0, 2.0, 0.2, 0.1, 400.0]
+        f = frame([START + n * 1000 for n in range(90)], np.zeros(1, ENTITY))
+        f.klass[:] = klass
+        found = probe.score(replace(f, touch={kind: f.touch[KIND]}), {kind: np.zeros(1, STATE)}, np.ones((1, 90, 1)), 0)
+        return found["bits"]
+
+    by_hand = kind == "account" and klass == EMPLOYEE
+    assert surprises("always").max() > 2 * surprises("never").max()
+    assert surprises("of employees").tolist() == surprises("always" if by_hand else "never").tolist()
 
 
 @settings(max_examples=40, deadline=None)
