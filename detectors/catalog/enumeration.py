@@ -7,8 +7,14 @@ that was stepped on outlives the rest, so that a walk is followed through others
 subject is not the account itself, of accounts, credentials and sources. A repeat is no trial, nor is a number with
 nothing to compare with. Statistic: Chernoff's bound for the share of hits among trials against own and class's share
 (`detectors.baselines.share` has the recurrences); a trial is excused by the chance that a read of this resource by this
-class is a hit anyway, after a hit and after none: pages of a list are numbered for everybody, and who leafs
-leafs on. Each account teaches a resource eight reads an hour at most, so that nobody makes himself the custom.
+class is a hit anyway, after a hit and after none: pages of a list are numbered for everybody, and who leafs leafs on.
+Each account teaches a resource eight reads an hour at most, so that nobody makes himself the custom. An hour's trials
+are alike (a place is whoever is there now), so their hits scatter more than a binomial's: with c, the correlation of
+two trials of an hour, learned for each kind and class from the hours of entities whose share is known,
+
+    raw bits = n KL(k / n || q) / ln 2 / (1 + (n - 1) c)
+
+(the design effect: Kish, "Survey Sampling", 1965; c by moments, each hour's distance clipped at three deviates).
 Calibrated by `detectors.baselines.calibration`. Entities: account, credential, source, network, client, issuer,
 resource: a walk shared out among many is one walk in what they share. Unit: identifiers, reads.
 Memory: 100 bytes an account, credential or source, 196 a network, client or issuer, 276 a resource.
@@ -52,6 +58,11 @@ HITS_MIN: Final = 4.5  # decayed: fewer than five are not worth a word
 POPULATION_TRIALS: Final = 100_000.0
 CUSTOM_TRIALS: Final = 1000.0  # of a resource and class, before old ones fade
 CUSTOM_PRIOR: Final = 30.0
+ALIKE: Final = 0.01  # correlation of an hour's trials, until it is known
+ALIKE_PRIOR: Final = 1000.0  # so much weight that has, in pairs of trials
+ALIKE_MEMORY: Final = 1e7
+KNOWN_TRIALS: Final = 100.0  # an entity's own share is known, so that an hour's distance from it is scatter
+CLIP: Final = 3.0
 TAUGHT_MAX: Final = 8.0  # trials of an account in an hour that a resource learns from
 LOOKS: Final = np.array([a in (2, 3, 4, 7) for a in range(9)])  # read, list, export, share; also those that fail
 
@@ -119,8 +130,17 @@ def _expected(r: Array, f: int, pop: Array) -> float:
 
 
 @inline
+def _inflation(n: float, pop: Array) -> float:
+    """How much wider than a binomial's the hits of n trials scatter: trials of one hour are alike."""
+    alike: float = (max(pop[2], 0.0) + ALIKE * ALIKE_PRIOR) / (pop[3] + ALIKE_PRIOR)
+    return 1.0 + max(n - 1.0, 0.0) * alike
+
+
+@inline
 def _bits(r: Array, f: int, pop: Array) -> float:
-    return share_bits(np.float64(r["hits"][f]), np.float64(r["trials"][f]), _expected(r, f, pop))
+    n = np.float64(r["trials"][f])
+    bits: float = share_bits(np.float64(r["hits"][f]), n, _expected(r, f, pop)) / _inflation(n, pop)
+    return bits
 
 
 @inline
@@ -128,7 +148,14 @@ def _close(r: Array, f: int, gap: float, weight: float, pop: Array) -> None:
     """Learn the finished hour, no more of its hits than its share and two deviations allow."""
     n = np.float64(r["hour_trials"][f])
     q = _share(r, f, pop)
-    k = min(np.float64(r["hour_hits"][f]), n * q + 2.0 * math.sqrt(n * q * (1.0 - q)) + 0.5)
+    hits = np.float64(r["hour_hits"][f])
+    variance = n * q * (1.0 - q)
+    if weight == 1.0 and r["long_trials"][f] >= KNOWN_TRIALS:
+        scatter = min((hits - n * q) ** 2, CLIP * CLIP * variance * _inflation(n, pop))
+        keep = min(1.0, ALIKE_MEMORY / (pop[3] + 1.0))
+        pop[2] = keep * pop[2] + scatter - variance
+        pop[3] = keep * pop[3] + variance * (n - 1.0)
+    k = min(hits, n * q + 2.0 * math.sqrt(variance) + 0.5)
     fade = math.exp(-max(gap, np.float64(HOUR_S)) / SLOW_S)
     r["long_trials"][f] = np.float32(fade * (r["long_trials"][f] + weight * n))
     r["long_hits"][f] = np.float32(fade * (r["long_hits"][f] + weight * k))
@@ -278,7 +305,7 @@ class Enumeration(ShareDetector):
     def __init__(self, offset_bits: float) -> None:
         super().__init__(offset_bits)
         self._survival = Survival(len(KINDS), 1, FEATURES)
-        self._population: npt.NDArray[np.float64] = np.zeros((len(KINDS), CLASSES, FEATURES, 2))
+        self._population: npt.NDArray[np.float64] = np.zeros((len(KINDS), CLASSES, FEATURES, 4))
         self.state = {"population": self._population, "hour": self._hour, **self._survival.arrays()}
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:

@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.catalog.enumeration import GAP, NUMBER_MASK, REPEAT, step
+from detectors.baselines.share import SUSPECT_WEIGHT
+from detectors.catalog.enumeration import (
+    GAP,
+    KNOWN_TRIALS,
+    NUMBER_MASK,
+    REPEAT,
+    STEPS,
+    _close,
+    _inflation,
+    step,
+    walk_dtype,
+)  # fmt: skip
 from stream.config import Config
 from stream.events import AccessEvent
 from tests.detectors.scenes import WHEN, entities, judged
@@ -57,10 +68,10 @@ def shop(seed: int = 1, days: int = 8, accounts: int = 150) -> list[AccessEvent]
     return events
 
 
-def walk(count: int, stride: int = 1, **fields: str) -> list[AccessEvent]:
+def walk(count: int, stride: int = 1, account: str = "user-7", **fields: Any) -> list[AccessEvent]:
     """Orders one after the other, by a customer in the middle of the day."""
     thief = {"credential": "t-7-6", "source_ip": "198.51.7.8", "resource": "/orders"} | fields
-    return [event(WHEN + i * 10_000, "user-7", object=f"order-{40_000 + i * stride:06}", **thief) for i in range(count)]
+    return [event(WHEN + i * 10_000, account, object=f"order-{40_000 + i * stride:06}", **thief) for i in range(count)]
 
 
 def shared(count: int) -> list[AccessEvent]:
@@ -120,6 +131,33 @@ def test_a_new_agent_is_judged_as_agents_are() -> None:
     assert judged("enumeration", shop() + tickets) == []
 
 
+def office(seed: int, days: int = 8) -> list[AccessEvent]:
+    """One network and client: people who look orders up, and a job that reads as many in order as there are to do."""
+    rng = np.random.default_rng(seed)
+    there = {"issuer": "sso", "asn": 64_501, "user_agent": "office/1", "subject": ""}
+    events: list[AccessEvent] = []
+    for hour in (START_MS + day * DAY_MS + h * HOUR_MS for day in range(days) for h in range(8, 19)):
+        due, first = int(60 * rng.lognormal(0, 0.7)), int(rng.integers(ORDERS))
+        events += [
+            event(int(hour + rng.uniform(0, HOUR_MS)), f"clerk-{n % 20}", resource="/orders",
+                  object=f"order-{rng.integers(ORDERS):06}", credential=f"c-{n % 20}", source_ip=f"10.2.0.{n % 20}",
+                  account_kind="employee", **there)
+            for n in range(90)
+        ] + [
+            event(int(hour + i * HOUR_MS / due), "job", resource="/orders", object=f"order-{first + i:06}",
+                  credential="job", source_ip="10.2.0.99", account_kind="service", **there)
+            for i in range(due)
+        ]  # fmt: skip
+    return events
+
+
+def test_a_walk_from_a_place_that_walks_now_more_and_now_less_is_found() -> None:
+    """What that place's hits scatter by is no cover for its people."""
+    thief: dict[str, Any] = {"account_kind": "employee", "issuer": "sso", "asn": 64_501, "user_agent": "office/1"}
+    walked = walk(120, account="clerk-7", credential="c-7", source_ip="10.2.0.7", subject="", **thief)
+    assert ("account", "clerk-7") in entities(judged("enumeration", office(1) + walked))
+
+
 def test_long_strides_are_not_found() -> None:
     """The evasion that its docstring admits."""
     assert judged("enumeration", shop() + walk(80, GAP + 2)) == []
@@ -135,6 +173,31 @@ def test_where_batches_are_cut_changes_nothing() -> None:
     assert {n: v for n, v in state(whole)[1].items() if "enumeration" in n} == {
         n: v for n, v in state(parts)[1].items() if "enumeration" in n
     }
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.8])
+@pytest.mark.parametrize("alike", [0.0, 0.02, 0.2])
+def test_hits_are_taken_to_scatter_as_they_do(share: float, alike: float) -> None:
+    """Hours of 20 to 200 trials, whose share of hits is an hour's own and scatters so that two trials of one correlate
+    by `alike`: three thousand of them teach by how much wider than a binomial's that is, less what the clip cuts."""
+    rng = np.random.default_rng(int(1000 * (share + alike)))
+    population, state = np.array([1e5, 1e5 * share, 0.0, 0.0]), np.zeros(1, walk_dtype(4))
+    for _ in range(3000):
+        n = rng.integers(20, 200)
+        of_hour = rng.beta(share * (1 / alike - 1), (1 - share) * (1 / alike - 1)) if alike else share
+        state["hour_trials"][0, STEPS], state["hour_hits"][0, STEPS] = n, rng.binomial(n, of_hour)
+        state["long_trials"][0, STEPS], state["long_hits"][0, STEPS] = 1e6, 1e6 * share
+        _close(state[0], STEPS, 3600.0, 1.0, population)
+    assert _inflation(1.0, population) == 1.0
+    assert 50 * alike - 0.3 <= _inflation(101.0, population) - 1.0 <= 120 * alike + 0.3
+
+
+def test_what_scatters_so_is_not_learned_under_suspicion_nor_of_newcomers() -> None:
+    population, state = np.array([1e5, 1e4, 0.0, 0.0]), np.zeros(1, walk_dtype(4))
+    for known, weight in ((1e6, SUSPECT_WEIGHT), (KNOWN_TRIALS - 1.0, 1.0)):
+        state["hour_trials"], state["hour_hits"], state["long_trials"] = 100.0, 100.0, known
+        _close(state[0], STEPS, 3600.0, weight, population)
+        assert population[2:].tolist() == [0.0, 0.0]
 
 
 LOOKED = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12) | st.integers(0, 10**18 - 1)), max_size=60)
