@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint evaluate bench bench-kafka kafka stack sbom audit lock clean
+.PHONY: help setup demo test lint evaluate bench bench-kafka bench-respond kafka stack sbom audit lock clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.ready ## prepare .venv with the tripline command in it
 
@@ -42,6 +42,9 @@ bench: setup ## speed and memory, beside the pipeline a tutorial would write
 
 bench-kafka: setup ## speed of one worker on a real broker (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.bench.kafka
+
+bench-respond: setup ## speed of the alert plane on a real broker (needs Java 17 and Maven)
+	@$(BIN)/python -m tests.bench.respond
 
 BROKERS ?= 1
 kafka: setup ## a real Apache Kafka on this machine, for development: BROKERS=1 or 3 (needs Java 17 and Maven)

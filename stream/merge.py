@@ -13,11 +13,11 @@ Source: Fisher, "Statistical Methods for Research Workers" (1932), section 21.1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from detectors.base import DAY_MS
 from detectors.fusion import Entity, Evidence, fisher_bits
@@ -25,122 +25,146 @@ from stream.alerts import severity_of
 from stream.budget import Budget
 from stream.config import Config
 from stream.correlate import GROWTH_STEP
-from stream.incident import RELATED_MAX, member, strength
-from stream.signals import Place, Related, Signal, smallest
+from stream.incident import RELATED_MAX, strength
+from stream.kept import Group, Kept
+from stream.signals import SKETCH, Place, Related, Signal
 
 PARTS_MAX: Final = 4_096  # signals of one incident: some for each partition
-GROUPS_MAX: Final = 100_000  # that are open or were lately; beyond, the oldest is forgotten
+GROUPS_MAX: Final = 100_000  # beyond, the one that has taken no signal for longest is forgotten, in the table too
 AFTER_MS: Final = DAY_MS  # a signal that starts this much after an incident has ended is another incident's
 COMMON: Final = ("fleet",)  # what every event shares names no incident
 
 
-class Group(msgspec.Struct):
-    """Signals that are one incident, and what was told of it. `opened`: whether anybody was told."""
-
-    id: str
-    parts: dict[str, Signal] = {}
-    opened: bool = False
-    revision: int = 0
-    told_score: float | None = None  # until it is told: JSON has no infinity
-    told_at: int = 0
-    told_records: float = 0.0
-    status: str = "open"
-
-    @property
-    def last(self) -> int:
-        """Time of its latest event, ms."""
-        return max(part.last for part in self.parts.values())
-
-
 class Merger:
-    """The incidents of all partitions. Bounded by GROUPS_MAX groups of PARTS_MAX parts."""
+    """The incidents of all partitions. Bounded by GROUPS_MAX groups of PARTS_MAX parts.
 
-    def __init__(self, config: Config) -> None:
+    encoded: where the groups are kept; `put` those that are there already. `changes` says what is to be written.
+    """
+
+    def __init__(self, config: Config, encoded: MutableMapping[bytes, bytes] | None = None) -> None:
         self._partitions = config.kafka.partitions
         self._update_ms = int(config.update_after_s * 1000)
         self.budget = Budget(config.alerts_per_day_max)
         self.rank: Callable[[list[tuple[str, str, float]]], float] = lambda _pieces: 0.0  # bits that verdicts add
-        self.groups: dict[str, Group] = {}
+        self.groups = Kept({} if encoded is None else encoded)
+        self.open: set[str] = set()  # ids of those that people were told of, and not of their end
+        self.forgotten = 0  # of those
+        self._turn = 0
         self._of: dict[str, str] = {}  # signal id -> group id
-        self._named: dict[Entity, dict[str, None]] = {}  # entity -> groups that name it
+        self._about: dict[Entity, tuple[str, ...]] = {}  # entity -> groups with a signal about it
 
     def take(self, signal: Signal) -> tuple[Group, Signal | None]:
         """Take one in; the group that it belongs to, and the merged signal if it is worth telling now."""
         self.budget.refill(signal.told)
         known = self._of.get(signal.id)
-        group = self.groups[known] if known else self._match(signal)
+        group = self.groups[known] if known else self._match(signal) or Group(id=signal.id)
         before = group.parts.get(signal.id)
         if before is not None and before.revision >= signal.revision:  # delivered once more
             return group, None
+        self._turn += 1
+        group.turn = self._turn
+        self.groups.touch(group)
         if len(group.parts) < PARTS_MAX or before is not None:
-            group.parts[signal.id] = signal
-            self._index(group, signal)
-        if self._partitions == 1:
-            return group, signal
-        return group, self._worth_telling(group, signal.told)
+            group.parts[signal.id] = msgspec.structs.replace(signal, subjects=[], sources=[])
+            group.subjects = _sketch([group.subjects, signal.subjects])
+            group.sources = _sketch([group.sources, signal.sources])
+            if before is None:
+                self._index(group, signal)
+        told = signal if self._partitions == 1 else self._worth_telling(group, signal.told)
+        if group.is_open:
+            self.open.add(group.id)
+        else:
+            self.open.discard(group.id)
+        while len(self.groups) > GROUPS_MAX:
+            self._forget(self.groups.quietest())
+        return group, told
 
-    def put(self, group: Group) -> None:
-        """Know a group that was kept, when a process starts again."""
-        self.groups[group.id] = group
-        for part in group.parts.values():
-            self._index(group, part)
+    def put(self, groups: Iterable[Group]) -> None:
+        """Know groups that were kept, when a process starts again."""
+        turns = {}
+        for group in groups:
+            turns[group.id] = group.turn
+            for part in group.parts.values():
+                self._index(group, part)
+            if group.is_open:
+                self.open.add(group.id)
+        for group_id in sorted(turns, key=lambda each: (turns[each], each)):
+            self.groups.known(group_id)
+        self._turn = max(turns.values(), default=0)
+
+    def changes(self) -> dict[bytes, bytes | None]:
+        """Groups that have changed since the last time, as they are to be written; None: forgotten."""
+        return self.groups.changes()
 
     def _index(self, group: Group, signal: Signal) -> None:
-        self._of[signal.id] = group.id
-        for entity in _named(signal):
-            self._named.setdefault(entity, {})[group.id] = None
+        self._of[group.id if signal.id == group.id else signal.id] = group.id
+        entity = sys.intern(signal.kind), signal.value
+        about = self._about.get(entity, ())
+        if group.id not in about:
+            self._about[entity] = (*about, group.id)
 
-    def _match(self, signal: Signal) -> Group:
-        """The open group that this signal is about, or a new one."""
+    def _match(self, signal: Signal) -> Group | None:
+        """The group that this signal is about: of several, the one that began first."""
         about = {signal.entity, *((e.kind, e.value) for e in signal.members)} - {(kind, kind) for kind in COMMON}
         named = _named(signal)
-        for entity in sorted(named):
-            for group_id in self._named.get(entity, ()):
-                group = self.groups[group_id]
-                if not -AFTER_MS <= signal.start - group.last <= AFTER_MS or len(group.parts) >= PARTS_MAX:
-                    continue
-                theirs = {part.entity for part in group.parts.values()}
-                if theirs & about or (theirs & named and any(signal.entity in _named(p) for p in group.parts.values())):
-                    return group
-        group = Group(id=signal.id)
-        self.groups[group.id] = group
-        if len(self.groups) > GROUPS_MAX:
-            self._forget(next(iter(self.groups)))
-        return group
+        ids = dict.fromkeys(group_id for entity in named for group_id in self._about.get(entity, ()))
+        matching = [group for group in map(self.groups.__getitem__, ids) if _belongs(signal, about, named, group)]
+        return min(matching, key=lambda group: (group.first, group.id), default=None)
 
-    def _forget(self, group_id: str) -> None:
-        group = self.groups.pop(group_id)
+    def _forget(self, group: Group) -> None:
+        self.groups.forget(group.id)
+        self.forgotten += group.id in self.open
+        self.open.discard(group.id)
         for part in group.parts.values():
             self._of.pop(part.id, None)
-            for entity in _named(part):
-                self._named.get(entity, {}).pop(group_id, None)
-                if not self._named.get(entity):
-                    self._named.pop(entity, None)
+            left = tuple(each for each in self._about.get(part.entity, ()) if each != group.id)
+            if left:
+                self._about[part.entity] = left
+            else:
+                self._about.pop(part.entity, None)
 
     def _worth_telling(self, group: Group, now_ms: int) -> Signal | None:
-        merged = merge(group, self._partitions)
+        parts = list(group.parts.values())
+        closed, records = all(p.status == "closed" for p in parts), sum(p.records for p in parts)
         if not group.opened:
-            if merged.status == "closed" or not self._may_open(group, merged):
+            if closed or not self._may_open(group):
                 return None
-            group.opened, group.status = True, "open"
-            return self._tell(group, merged, "open", now_ms)
-        if merged.status == "closed":
-            return self._tell(group, merged, "closed", now_ms) if group.status != "closed" else None
+            group.opened = True
+            return self._tell(group, "open", now_ms)
+        if closed:
+            return self._tell(group, "closed", now_ms) if group.status != "closed" else None
         before = group.told_score or 0.0  # what was opened was told
-        risen = merged.score > before and severity_of(merged.score) != severity_of(before)
-        grown = merged.records >= GROWTH_STEP * max(group.told_records, 1.0)
+        risen = severity_of(before) != "critical" and self._risen(parts, before)
+        grown = records >= GROWTH_STEP * max(group.told_records, 1.0)
         due = grown and now_ms - group.told_at >= self._update_ms
-        return self._tell(group, merged, "update", now_ms) if risen or due or group.status == "closed" else None
+        return self._tell(group, "update", now_ms) if risen or due or group.status == "closed" else None
 
-    def _may_open(self, group: Group, merged: Signal) -> bool:
-        rank = self.rank([(e.detector, e.kind, e.window_s) for e in merged.members])
-        return self.budget.afford(next(iter(group.parts.values())).entity, merged.score, rank)
+    def _risen(self, parts: Sequence[Signal], before: float) -> bool:
+        score = _score(parts, self._partitions)
+        return score > before and severity_of(score) != severity_of(before)
 
-    def _tell(self, group: Group, merged: Signal, status: str, now_ms: int) -> Signal:
+    def _may_open(self, group: Group) -> bool:
+        members = _members(_in_order(group), math.log2(self._partitions))[:RELATED_MAX]
+        rank = self.rank([(e.detector, e.kind, e.window_s) for e in members])
+        first, *_ = parts = list(group.parts.values())
+        return self.budget.afford(first.entity, _score(parts, self._partitions), rank)
+
+    def _tell(self, group: Group, status: str, now_ms: int) -> Signal:
+        merged = merge(group, self._partitions)
         group.revision += 1
         group.status = status
         group.told_score, group.told_at, group.told_records = merged.score, now_ms, merged.records
         return msgspec.structs.replace(merged, status=status, revision=group.revision)
+
+
+def _belongs(signal: Signal, about: set[Entity], named: set[Entity], group: Group) -> bool:
+    """Whether the group is about what the signal is about, or each names the other's entity."""
+    if not -AFTER_MS <= signal.start - group.last <= AFTER_MS or len(group.parts) >= PARTS_MAX:
+        return False
+    theirs = {part.entity for part in group.parts.values()}
+    return bool(theirs & about) or (
+        bool(theirs & named) and any(signal.entity in _named(part) for part in group.parts.values())
+    )
 
 
 def _named(signal: Signal) -> set[Entity]:
@@ -149,49 +173,76 @@ def _named(signal: Signal) -> set[Entity]:
     return {entity for entity in found if entity[0] not in COMMON}
 
 
+def _in_order(group: Group) -> list[Signal]:
+    return sorted(group.parts.values(), key=lambda p: (p.crossed, p.id))
+
+
+def _score(parts: Sequence[Signal], partitions: int) -> float:
+    """Of all parts: that of the strongest alone, or of the strongest evidence joined."""
+    cost = math.log2(partitions)
+    joined = (_joined(evidence, cost)[1] for evidence in _by_measure(parts))
+    return max([max(p.score for p in parts) - cost, *joined])
+
+
 def merge(group: Group, partitions: int) -> Signal:
     """All parts of a group as one signal."""
-    parts = sorted(group.parts.values(), key=lambda p: (p.crossed, p.id))
+    parts = _in_order(group)
     first = parts[0]
     members = _members(parts, math.log2(partitions))
-    alone = max(p.score for p in parts) - math.log2(partitions)
-    subjects, sources = _sketch(p.subjects for p in parts), _sketch(p.sources for p in parts)
     return Signal(
         schema=first.schema, id=group.id, partition=-1, revision=group.revision,
         status="closed" if all(p.status == "closed" for p in parts) else "open",
-        kind=first.kind, value=first.value, score=max([alone, *(e.score for e in members)]), crossed=first.crossed,
+        kind=first.kind, value=first.value, score=_score(parts, partitions), crossed=first.crossed,
         start=min(p.start for p in parts), last=max(p.last for p in parts), told=max(p.told for p in parts),
-        records=sum(p.records for p in parts), bytes=sum(p.bytes for p in parts), subjects=subjects, sources=sources,
+        records=sum(p.records for p in parts), bytes=sum(p.bytes for p in parts),
+        subjects=_sketch([group.subjects, *(p.subjects for p in parts)]),  # parts of the version before have theirs
+        sources=_sketch([group.sources, *(p.sources for p in parts)]),
         members=members[:RELATED_MAX], related=_related(parts), places=_places(parts),
     )  # fmt: skip
 
 
-def _members(parts: Sequence[Signal], cost: float) -> list[Evidence]:
-    """The evidence of all parts; that of several partitions on one entity and measure as one."""
-    by_measure: dict[tuple[str, int, int], dict[int, Evidence]] = {}
+def _by_measure(parts: Sequence[Signal]) -> list[list[Evidence]]:
+    """The evidence of all parts, that on one entity and measure together, the strongest of each partition."""
+    by_measure: dict[tuple[str, str, str, int, int], dict[int, Evidence]] = {}
     for part in parts:
         for each in part.members:
-            found = by_measure.setdefault((member(each), each.feature, each.horizon), {})
+            found = by_measure.setdefault((each.detector, each.kind, each.value, each.feature, each.horizon), {})
             if part.partition not in found or each.score > found[part.partition].score:
                 found[part.partition] = each
-    return sorted((_combined(list(found.values()), cost) for found in by_measure.values()), key=strength)
+    return [list(found.values()) for found in by_measure.values()]
+
+
+def _joined(evidence: Sequence[Evidence], cost: float) -> tuple[float, float]:
+    """Bits and score of what several partitions found of one entity and measure."""
+    best = max(evidence, key=lambda e: e.score)
+    if len(evidence) == 1:
+        return best.bits, best.score - cost
+    bits = max(fisher_bits([e.bits for e in evidence]), best.bits)
+    return bits, best.score + bits - best.bits
+
+
+def _members(parts: Sequence[Signal], cost: float) -> list[Evidence]:
+    """The evidence of all parts; that of several partitions on one entity and measure as one."""
+    return sorted((_combined(evidence, cost) for evidence in _by_measure(parts)), key=strength)
 
 
 def _combined(evidence: Sequence[Evidence], cost: float) -> Evidence:
     best = max(evidence, key=lambda e: e.score)
+    bits, score = _joined(evidence, cost)
     if len(evidence) == 1:
-        return msgspec.structs.replace(best, score=best.score - cost)
-    bits = max(fisher_bits([e.bits for e in evidence]), best.bits)
+        return msgspec.structs.replace(best, score=score)
     return msgspec.structs.replace(
-        best, bits=bits, score=best.score + bits - best.bits, time=min(e.time for e in evidence),
+        best, bits=bits, score=score, time=min(e.time for e in evidence),
         observed=sum(e.observed for e in evidence), expected=sum(e.expected for e in evidence),
     )  # fmt: skip
 
 
 def _sketch(sketches: Iterable[list[int]]) -> list[int]:
+    """The SKETCH smallest of all. Each is sorted and mostly holds what the one before held."""
     known: list[int] = []
     for each in sketches:
-        known = smallest(known, np.array(each, np.uint64))
+        new = sorted(set(each).difference(known)) if known else each
+        known = sorted([*known, *new])[:SKETCH] if known and new else known or each
     return known
 
 

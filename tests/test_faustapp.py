@@ -101,3 +101,38 @@ def test_where_nothing_was_committed_the_way_back_is_to_the_first_record() -> No
         assert thread.done == ["back to what was committed", f"to { {STREAM: 3} }"]
 
     with_consumer(promise, {STREAM: None, CHANGELOG: None, TP("signals", 1): 7})
+
+
+def test_what_can_be_handed_on_at_once_is_and_what_cannot_is_waited_for() -> None:
+    """And given up when the flow ends first: the message comes again."""
+
+    async def promise(consumer: Any, _thread: Thread) -> None:
+        room, over = asyncio.Event(), asyncio.Event()
+        handed: list[str] = []
+
+        async def hand_on(name: str, room: asyncio.Event | None = None) -> None:
+            try:
+                if room is not None:
+                    await room.wait()
+                    await asyncio.sleep(0)
+                handed.append(name)
+            except asyncio.CancelledError:
+                handed.append(f"not {name}")
+                raise
+
+        await consumer.wait_first(hand_on("a"), over.wait())
+        assert handed == ["a"]
+        waiting = asyncio.create_task(consumer.wait_first(hand_on("b", room), over.wait()))
+        await asyncio.sleep(0)
+        assert handed == ["a"]
+        room.set()
+        await waiting
+        assert handed == ["a", "b"]
+        waiting = asyncio.create_task(consumer.wait_first(hand_on("c", asyncio.Event()), over.wait()))
+        await asyncio.sleep(0)
+        over.set()
+        await waiting
+        await asyncio.sleep(0)
+        assert handed == ["a", "b", "not c"]
+
+    with_consumer(promise)

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from detectors.fusion import Evidence, fisher_bits
+from stream import merge as merging
 from stream.config import Config, Kafka
-from stream.merge import Group, Merger, merge
+from stream.kept import unpack
+from stream.merge import Merger, merge
 from stream.signals import SCHEMA, Place, Related, Signal
 from tests.streams import DAY_MS, HOUR_MS, START_MS
 
@@ -131,15 +133,89 @@ def test_the_budget_holds_over_all_partitions_and_what_is_held_back_is_counted()
     assert merger.budget.held_back == {"budget": 48}
 
 
-@given(st.permutations(range(8)), st.integers(1, 7), st.sampled_from([5.0, 1.0]))
-def test_started_again_from_what_was_kept_it_goes_on(order: list[int], at: int, budget: float) -> None:
-    """Groups, told or held back, and budget through JSON, at any point: the same is told afterwards."""
+def changelog(merger: Merger, signals: list[Signal], batch: int, written: dict[bytes, bytes]) -> list[Signal | None]:
+    """Take signals in by batches; what was told. written: what a table's changelog holds then."""
+    told = []
+    for at in range(0, len(signals), batch):
+        told += [merger.take(s)[1] for s in signals[at : at + batch]]
+        for key, value in merger.changes().items():
+            if value is None:
+                written.pop(key, None)
+            else:
+                written[key] = value
+    return told
+
+
+def restored(settings: Config, written: dict[bytes, bytes]) -> Merger:
+    merger = Merger(settings, dict(written))
+    merger.put(map(unpack, written.values()))
+    return merger
+
+
+@given(st.permutations(range(8)), st.integers(1, 7), st.integers(1, 4), st.sampled_from([5.0, 1.0]))
+def test_started_again_from_what_was_kept_it_goes_on(order: list[int], at: int, batch: int, budget: float) -> None:
+    """Groups, told or held back, and budget through the table, at any point: the same is told afterwards."""
     signals = [signal(n % 4, "network", f"AS{n // 4}", score=9.0 + n) for n in order]
-    whole, first, second = (Merger(config(4, budget)) for _ in range(3))
+    whole, first = (Merger(config(4, budget)) for _ in range(2))
     expected = [whole.take(s)[1] for s in signals]
-    told = [first.take(s)[1] for s in signals[:at]]
-    for group in first.groups.values():
-        second.put(msgspec.json.decode(msgspec.json.encode(group), type=Group))
+    written: dict[bytes, bytes] = {}
+    told = changelog(first, signals[:at], batch, written)
+    second = restored(config(4, budget), written)
     second.budget.spent = msgspec.json.decode(msgspec.json.encode(first.budget.spent), type=type(first.budget.spent))
     told += [second.take(s)[1] for s in signals[at:]]
     assert told == expected
+
+
+@given(st.lists(st.integers(0, 9), max_size=40), st.integers(1, 5), st.integers(0, 40))
+def test_beyond_the_limit_the_quietest_is_forgotten_in_memory_and_in_the_table(
+    values: list[int], batch: int, cut: int
+) -> None:
+    """Also by a process that took over at any batch, which has to know the order that they fell silent in."""
+    signals = [signal(0, "network", f"AS{value}", revision=n + 1) for n, value in enumerate(values)]
+    written: dict[bytes, bytes] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "GROUPS_MAX", 3)
+        merger = restored(config(4), written)
+        changelog(merger, signals[:cut], batch, written)
+        merger = restored(config(4), written)
+        changelog(merger, signals[cut:], batch, written)
+    latest = list(dict.fromkeys(f"tl-0-AS{value}" for value in reversed(values)))[:3]
+    assert list(merger.groups) == latest[::-1]
+    assert {key.decode() for key in written} == set(latest)
+    assert set(merger.open) <= set(latest)
+    assert set(merger._of) == set(latest)
+    assert {group for groups in merger._about.values() for group in groups} == set(latest)
+
+
+def test_incidents_as_the_version_before_kept_them_are_known() -> None:
+    """Not compressed, and with each part's own sketches."""
+    part = signal(1, subjects=(5, 9))
+    before = {"id": part.id, "parts": {part.id: msgspec.to_builtins(part)}, "opened": True, "told_score": 10.0}
+    merger = restored(config(4), {part.id.encode(): msgspec.json.encode(before)})
+    group, _ = merger.take(signal(2, subjects=(5, 7)))
+    assert merge(group, 4).subjects == [5, 7, 9]
+    assert merger.open == {part.id}
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(1, 60), max_size=5)), min_size=1, max_size=12))
+def test_distinct_people_are_those_of_the_latest_signals_of_all_partitions(steps: list[tuple[int, list[int]]]) -> None:
+    """A partition's sketch only grows."""
+    merger, known, group = Merger(config(4)), dict[int, set[int]](), None
+    for revision, (partition, more) in enumerate(steps, 1):
+        known[partition] = known.get(partition, {100 + partition}) | set(more)
+        group, _ = merger.take(signal(partition, revision=revision, subjects=tuple(sorted(known[partition]))))
+    assert group is not None
+    assert merge(group, 4).subjects == sorted(set().union(*known.values()))
+
+
+@pytest.mark.parametrize("n", range(8))
+def test_of_incidents_that_a_signal_belongs_to_it_joins_the_one_that_began_first(n: int) -> None:
+    """Whatever order they are known in: another process may have read them back."""
+    names = f"AS{n}2", f"AS{n}1"
+    early, late = signal(0, "network", names[0], at=START_MS), signal(1, "network", names[1], at=START_MS + 1)
+    both = msgspec.structs.replace(signal(2), members=[found("network", name) for name in names])
+    for order in ((early, late), (late, early)):
+        merger = Merger(config(4))
+        for each in order:
+            merger.take(each)
+        assert merger.take(both)[0].id == early.id

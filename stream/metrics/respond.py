@@ -88,10 +88,9 @@ class RespondCollector:
             "Score that opens an alert now, log2 of the days that chance needs for one.",
             budget.threshold(),
         )
-        groups = list(respond.merger.groups.values())
-        still = sum(g.opened and g.status != "closed" for g in groups)
-        yield gauge("tripline_incidents", "Incidents that are kept.", len(groups))
-        yield gauge("tripline_incidents_open", "Incidents that are open.", still)
+        yield gauge("tripline_incidents", "Incidents that are kept.", len(respond.merger.groups))
+        yield gauge("tripline_incidents_open", "Incidents that are open.", len(respond.merger.open))
+        yield counter("tripline_incidents_forgotten", "Open ones that others displaced.", respond.merger.forgotten)
         yield from _selftest(respond.selftest)
         yield from _faust(self._monitor, respond.config.kafka)
 
@@ -132,7 +131,7 @@ def _faust(monitor: Monitor, kafka: Kafka) -> Iterator[Metric]:
         behind[(tp.topic,)] += max(end - monitor.tp_read_offsets.get(tp, -1) - 1, 0)
     yield gauges("tripline_faust_lag_records", "Records that are there and not taken in.", ["topic"], behind)
     yield histograms(
-        "tripline_faust_duration_seconds", "How long an event, a commit, a send and a rebalance take.", ["of"],
+        "tripline_faust_duration_seconds", "How long signals, a commit, a send and a rebalance take.", ["of"],
         {(of,): durations for of, durations in monitor.durations.items()},
     )  # fmt: skip
 

@@ -74,10 +74,13 @@ def apart(call: str) -> str:
 
 
 async def scraped_before_its_start() -> bool:
-    """Whether Faust still has the loop that it runs in."""
+    """Whether Faust still has the loop that it runs in, also what asks whether it is ready."""
     respond = Respond(Config(kafka=Kafka(topics=("access",)), worker=WorkerSettings(metrics_port=0)))
+    respond.app._started.set()  # as it is while Faust still starts
     await asyncio.to_thread(generate_latest, respond_registry(respond))
-    return respond.app.loop is asyncio.get_running_loop()
+    await asyncio.to_thread(respond._ready)
+    here = asyncio.get_running_loop()
+    return all(service.loop is here for service in (respond.app, respond.app.tables.recovery))
 
 
 @pytest.mark.parametrize("process", ["run", "worker", "respond"])
