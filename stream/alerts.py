@@ -96,6 +96,7 @@ class Alert(msgspec.Struct, frozen=True):
     window: Window
     source: tuple[Source, ...]
     runbook: str
+    sensitivity: str = ""  # the highest level of what was touched, as [sensitivity] has it
 
 
 def rfc3339(ms: int) -> str:
@@ -160,9 +161,10 @@ def alert_of(signal: Signal, detectors: Mapping[str, Detector], runbook: str) ->
     found = "; ".join(sentence(e, detectors[e.detector]) for e in about[:3])
     first = leading([(e, detectors[e.detector]) for e in about])
     about_whom = "all traffic" if signal.kind == "fleet" else f"{signal.kind} {signal.value}"
+    touched = f" Some of it is {signal.sensitivity}." if signal.sensitivity else ""
     summary = (
         f"{about_whom}: {found}. So far at least {_counted(signal.records, 'record')} of "
-        f"{_counted(subjects, 'person', 'people')}, from {_counted(sources, 'address', 'addresses')}. "
+        f"{_counted(subjects, 'person', 'people')}, from {_counted(sources, 'address', 'addresses')}.{touched} "
         f"Evidence like this comes {chance(signal.score)}."
     )
     return Alert(
@@ -176,6 +178,7 @@ def alert_of(signal: Signal, detectors: Mapping[str, Detector], runbook: str) ->
         impact=Impact(records=int(signal.records), bytes=int(signal.bytes), subjects=subjects),
         window=Window(rfc3339(signal.start), rfc3339(signal.last)),
         source=tuple(_source(place) for place in signal.places), runbook=runbook_of(runbook, first),
+        sensitivity=signal.sensitivity,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from stream.enrich import settings as enrich
 from stream.enrich.settings import Enrich
 from stream.errors import UsageError
 from stream.secret import secret
+from stream.sensitivity import Sensitivity
 from stream.settings import checked_subscribers, checked_table, nearest, wanted
 
 PREFIX: Final = "TRIPLINE_"
@@ -158,6 +159,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entities_max: EntitiesMax = EntitiesMax()
     detectors: dict[str, bool] = {}
     canary: Canary = Canary()
+    sensitivity: Sensitivity = Sensitivity()
     enrich: Enrich = Enrich()
     kafka: Kafka = Kafka()
     registry: Registry = Registry()
@@ -171,6 +173,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _OPERATIONAL: Final = (
     "canary", "snapshot_every_s", "runbook_url", "format", "record_bytes_max", "future_max_s", "kafka", "registry",
     "worker", "respond", "hash_key_file", "selftest", "subscribers", "identity_keys_file", "identity_kinds",
+    "sensitivity",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ have a reserve.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -61,6 +61,7 @@ class Correlator:
         alerts_per_day_max: float, warmup_h: float, close_after_s: float, update_after_s: float,
     ) -> None:  # fmt: skip
         self.free: Callable[[str, str, int], bool] = lambda _kind, _value, _at_ms: False  # costs no budget
+        self.sensitivity: Callable[[Iterable[str]], str] = lambda _resources: ""  # the highest of some resources'
         self._detectors = detectors
         self._bit = {d.id: bit for bit, d in enumerate(detectors)}
         self._tables = tables
@@ -260,7 +261,13 @@ class Correlator:
         incident.status = status
         incident.revision += 1
         incident.told_score, incident.told_at, incident.told_records = incident.score, now_ms, incident.records
-        emit(incident.signal(now_ms, self._partition, self._tables, self.origins))
+        emit(self.signal(incident, now_ms))
+
+    def signal(self, incident: Incident, now_ms: int) -> Signal:
+        """The incident as it stands, for whoever is told."""
+        level = self.sensitivity(incident.related.get("resource", {}))
+        signal = incident.signal(now_ms, self._partition, self._tables, self.origins)
+        return msgspec.structs.replace(signal, sensitivity=level)
 
     def save(self) -> Saved:
         """Everything that the next tick depends on."""

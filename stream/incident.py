@@ -9,9 +9,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from detectors.base import Array, Detector
+from detectors.base import Array
 from detectors.fusion import Entity, Evidence
-from stream.alerts import Alert, alert_of
 from stream.signals import SCHEMA, Place, Related, Signal, smallest
 from stream.state import Table
 from stream.trace import TRACED
@@ -114,14 +113,6 @@ class Incident(msgspec.Struct):
                     chosen.append(Related(kind, name, count))
             out += chosen[:RELATED_MAX]
         return out
-
-
-def describe(
-    incident: Incident, detectors: Mapping[str, Detector], tables: Mapping[str, Table], runbook: str,
-    origins: Mapping[str, str], now_ms: int = 0,
-) -> Alert:  # fmt: skip
-    """The alert that tells of the incident as it stands."""
-    return alert_of(incident.signal(now_ms, 0, tables, origins), detectors, runbook)
 
 
 def member(evidence: Evidence) -> str:

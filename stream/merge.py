@@ -27,6 +27,7 @@ from stream.config import Config
 from stream.correlate import GROWTH_STEP
 from stream.incident import RELATED_MAX, strength
 from stream.kept import Group, Kept
+from stream.sensitivity import highest
 from stream.signals import SKETCH, Place, Related, Signal
 
 PARTS_MAX: Final = 4_096  # signals of one incident: some for each partition
@@ -198,6 +199,7 @@ def merge(group: Group, partitions: int) -> Signal:
         subjects=_sketch([group.subjects, *(p.subjects for p in parts)]),  # parts of the version before have theirs
         sources=_sketch([group.sources, *(p.sources for p in parts)]),
         members=members[:RELATED_MAX], related=_related(parts), places=_places(parts),
+        sensitivity=highest(p.sensitivity for p in parts),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from stream.correlate import Correlator
 from stream.events import ACTIONS, OUTCOMES, EventBlock
 from stream.recent import RecentIds
 from stream.selftest import NAME, Marks
+from stream.sensitivity import level_of
 from stream.signals import Signal
 from stream.siphash import I64, U64, hash_column, hash_key
 from stream.state import Table, touch
@@ -94,6 +96,7 @@ class Pipeline:
             self.detectors, self.tables, self.trace, scope, partition or 0, config.alerts_per_day_max, config.warmup_h,
             config.close_after_s, config.update_after_s,
         )  # fmt: skip
+        self.correlator.sensitivity = partial(level_of, config.sensitivity)
         if config.selftest.topic:
             self.correlator.free = Marks(config.hash_key).known
 

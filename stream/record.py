@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from detectors.base import DAY_MS, HOUR_MS, Feature
 from detectors.fusion import Evidence
-from stream.alerts import Alert
+from stream.alerts import Alert, alert_of
 from stream.budget import OPEN_SHARE
 from stream.gauges import NOTHING, Figure, Gauge, gauges
-from stream.incident import Incident, describe
+from stream.incident import Incident
 from stream.pipeline import Pipeline
 
 POINTS_MAX: Final = 1000  # of a series, an even number; a page is about as many pixels wide
@@ -172,7 +172,7 @@ class Recorder:
             for incident in correlator.open:
                 if incident.id == alert.id:
                     runbook = self.pipeline.config.runbook_url
-                    return describe(incident, detectors, self.pipeline.tables, runbook, correlator.origins)
+                    return alert_of(correlator.signal(incident, 0), detectors, runbook)
         return alert
 
     def figures(self, kind: str, value: str) -> dict[tuple[str, str], tuple[Feature, float, F64]]:

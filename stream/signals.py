@@ -38,6 +38,7 @@ class Signal(msgspec.Struct, frozen=True):
     """One revision of one partition's incident. Times are epoch ms; `told` is the stream time of the telling.
 
     subjects, sources: the SKETCH smallest keyed hashes of the distinct ones. score: as `detectors.fusion` has it.
+    sensitivity: the highest level of the resources it touched.
     """
 
     schema: str
@@ -59,6 +60,7 @@ class Signal(msgspec.Struct, frozen=True):
     members: list[Evidence]
     related: list[Related]
     places: list[Place]
+    sensitivity: str = ""
 
     @property
     def entity(self) -> Entity:

@@ -16,6 +16,7 @@ from stream.config import Canary, Config, EntitiesMax, Kafka, Registry, Respond,
 from stream.decode import formats
 from stream.enrich.settings import Enrich
 from stream.errors import UsageError
+from stream.sensitivity import Sensitivity
 from stream.subscribers import check_subscriber, settings_by_kind
 
 SHIPPED = Path(__file__).parent.parent / "deploy" / "tripline.toml"
@@ -41,7 +42,7 @@ def test_the_file_that_is_shipped_is_the_defaults_and_names_every_setting() -> N
     assert all(config.detectors.values())
     assert fingerprint(config) == fingerprint(Config())
     text = SHIPPED.read_text()
-    tables = (Config, Canary, EntitiesMax, Enrich, Kafka, Registry, Worker, Respond)
+    tables = (Config, Canary, EntitiesMax, Enrich, Kafka, Registry, Sensitivity, Worker, Respond)
     for name in (field for table in tables for field in table.__struct_fields__):
         assert re.search(rf"^(\[{name}\]|{name} = |# \[\[{name}\]\])", text, re.MULTILINE), name
 

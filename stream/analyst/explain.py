@@ -172,10 +172,13 @@ def _near(one: float, other: float) -> bool:
 
 
 def _same(alert: Alert, again: Alert | None) -> bool:
-    """Whether the revision came out as it was told, but for the names of files."""
+    """Whether the revision came out as it was told, but for the names of files and what the settings say beside it."""
     if again is None:
         return False
-    given = msgspec.structs.replace(again, emitted_at=alert.emitted_at, source=alert.source, runbook=alert.runbook)
+    given = msgspec.structs.replace(
+        again, emitted_at=alert.emitted_at, source=alert.source, runbook=alert.runbook, sensitivity=alert.sensitivity,
+        summary=again.summary if again.sensitivity == alert.sensitivity else alert.summary,
+    )  # fmt: skip
     return given == alert
 
 
