@@ -131,9 +131,14 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Respond(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a process of the alert plane can be asked how it is; address, TLS and token are those of [worker]."""
+    """Where a process of the alert plane can be asked how it is, and told what an alert was; address, TLS and token are
+    those of [worker]."""  # fmt: skip
 
     metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9465
+    feedback_port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    feedback_secret_from: Annotated[
+        str, Meta(pattern="^((env:[A-Za-z_][A-Za-z0-9_]*|file:.+))?$", max_length=2_048)
+    ] = ""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -58,7 +58,8 @@ class Mute(msgspec.Struct, frozen=True):
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that was said. Besides a verdict and a mute: `revokes` ends the mute of an earlier entry, by its
-    number; `reset_ms` forgets what verdicts taught since then (epoch ms)."""  # fmt: skip
+    number; `reset_ms` forgets what verdicts taught since then (epoch ms). request: the id of the webhook's request that
+    said it, of which a repeat is no second entry."""  # fmt: skip
 
     schema: str
     number: int
@@ -71,6 +72,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     mute: Mute | None = None
     revokes: int = 0
     reset_ms: int = 0
+    request: str = ""
     hash: str = ""
 
 

@@ -22,6 +22,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import ExitStack
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -30,7 +31,7 @@ from faust.exceptions import ProducerSendError
 
 from detectors import catalog
 from detectors.base import Detector
-from stream import kafka, metrics, signals
+from stream import feedback_webhook, kafka, metrics, signals
 from stream.alerts import Alert, alert_of, encode
 from stream.config import Config
 from stream.delivery.topic import Deliveries
@@ -83,6 +84,7 @@ class Respond:
         self.signals = 0
         self.stopping = asyncio.Event()
         self.said = Follower(config.kafka)
+        self.webhook = feedback_webhook.webhook(config)
         self.desk = Desk()
         self.reported = Reported()
         self.deliveries = Deliveries(config)
@@ -111,7 +113,12 @@ class Respond:
             loop.add_signal_handler(number, self.stopping.set)
         async with kafka.admin(self.config.kafka):
             pass  # Faust would try for ever, and say little
-        stop = self._served()
+        with ExitStack() as served:
+            served.callback(self._served())
+            served.callback(feedback_webhook.serve(self.webhook, self.config))
+            await self._worked()
+
+    async def _worked(self) -> None:
         try:
             await self._until_stopped(self._begin())
             if not self.stopping.is_set():
@@ -119,7 +126,6 @@ class Respond:
                 await self._until_stopped(self.said.run(), self.deliveries.failed(), self._failed(), *tests)
         finally:
             await self.app.stop()
-            stop()
             await self.deliveries.stop()
             await self.said.stop()
 

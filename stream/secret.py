@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from stream.errors import UsageError
 
 SECRET_BYTES_MAX: Final = 16_384
+# Where a secret is: a variable of the environment or a file; empty: there is none.
+Origin = Annotated[str, Meta(pattern="^((env:[A-Za-z_][A-Za-z0-9_]*|file:.+))?$", max_length=2_048)]
 
 
 def private(path: Path) -> None:

@@ -76,6 +76,10 @@ class RespondCollector:
         said = respond.said.chain
         yield counter("tripline_feedback_entries", "Entries of the feedback log that are heeded.", len(said.entries))
         yield counter("tripline_feedback_refused", "Records of its topic that do not follow from it.", said.refused)
+        yield counters(
+            "tripline_feedback_requests", "Requests to its webhook, by the status of the answer.", ["status"],
+            {(str(status),): count for status, count in list(respond.webhook.answers.items())},
+        )  # fmt: skip
         budget = respond.merger.budget
         yield counters(
             "tripline_alerts_held_back", "Entities above the threshold that opened no alert.", ["reason"],

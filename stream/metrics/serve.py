@@ -52,6 +52,13 @@ def serve(
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
         return [f"{reason or 'ok'}\n".encode()]
 
+    return listen(application, port, address, setting=setting, context=context)
+
+
+def listen(
+    application: Callable[..., Any], port: int, address: str, *, setting: str, context: ssl.SSLContext | None
+) -> Callable[[], None]:
+    """Serve a WSGI application until the returned function is called; TriplineError when the port cannot be had."""
     try:
         server = make_server(address, port, application, _Server, _Silent)
     except OSError as error:
@@ -77,11 +84,8 @@ def serve_worker(
     port = worker.metrics_port if port is None else port
     if port == 0:
         return lambda: None
-    context, token = None, ""
-    if worker.metrics_cert_file:
-        context = _tls(worker.metrics_cert_file, worker.metrics_key_file)
-    if worker.metrics_token_file:
-        token = secret(Path(worker.metrics_token_file))
+    context = tls(worker)
+    token = secret(Path(worker.metrics_token_file)) if worker.metrics_token_file else ""
     guarded = context is not None and token
     if not (is_loopback(worker.metrics_address) or guarded or worker.metrics_plaintext_allowed):
         raise UsageError(
@@ -94,7 +98,11 @@ def serve_worker(
     )  # fmt: skip
 
 
-def _tls(cert_file: str, key_file: str) -> ssl.SSLContext:
+def tls(worker: Worker) -> ssl.SSLContext | None:
+    """What [worker] says of TLS, None where it says nothing; UsageError where it is of no use."""
+    cert_file, key_file = worker.metrics_cert_file, worker.metrics_key_file
+    if not cert_file:
+        return None
     private(Path(key_file or cert_file))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-from msgspec import Meta
+from typing import Any
 
 from stream.errors import UsageError
+from stream.secret import Origin
 from stream.secret import secret as in_file
 
-Origin = Annotated[str, Meta(pattern="^((env:[A-Za-z_][A-Za-z0-9_]*|file:.+))?$", max_length=2_048)]
+__all__ = ["Origin", "check_secrets", "secret"]
 
 
 def secret(origin: str, setting: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from tests.kafka.deployment import Deployment
 from tests.kafka.node import free_ports
 from tests.kafka.test_respond import CONFIG, send, wait_until_told
 from tests.streams import DAY_MS, START_MS
+from tests.test_feedback_webhook import body_of, headers, post
 from tests.test_merge import signal
 
 
@@ -125,6 +128,26 @@ def test_self_tests_are_sent_and_found_beside_it(deployment: Deployment) -> None
     assert names(wait_until_told(deployment, 1)) == [("AS2", "open")]
     assert f"tripline_selftests_detected_total {len(marked)}.0" in metrics(port)
     assert 'tripline_alerts_held_back_total{reason="muted"} 1.0' in metrics(port)
+
+
+def test_what_a_webhook_says_is_on_the_topic_once_and_heeded(deployment: Deployment) -> None:
+    """Of an alert that was told, with a mute; sent twice, as whoever waits in vain for an answer does."""
+    key = deployment.folder / "key"
+    key.touch(0o600)
+    key.write_text("whsec_c2VjcmV0")
+    port, said_port = islice(free_ports(), 2)
+    deployment.start("respond", metrics_port=port, feedback_port=said_port, feedback_secret_from=f"file:{key}")
+    send(deployment, [found("AS1")])
+    (told,) = wait_until_told(deployment, 1)
+    said = {"alert": told["id"], "verdict": "expected", "who": "ann", "mute": {"for_s": 86_400}}
+    answers = [post(said_port, said, headers(body_of(said), at_s=int(time.time()), key=key.read_text())) for _ in "ab"]
+    (entry,) = feedback_topic.load(deployment.config.kafka)
+    assert answers == [(200, {"number": 1, "hash": entry.hash})] * 2
+    assert entry.mute is not None
+    assert (entry.verdict, entry.mute.entities) == ("expected", (EntityRef("network", "AS1"),))
+    assert 'tripline_feedback_requests_total{status="200"} 2.0' in metrics(port)
+    assert post(said_port, said | {"alert": "tl-none"}, headers(b"", key="another"))[0] == 401
+    deployment.wait_until(lambda: "tripline_feedback_entries_total 1.0" in metrics(port))
 
 
 def test_of_several_who_write_at_once_nobody_is_lost(deployment: Deployment) -> None:
