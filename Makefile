@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint evaluate bench bench-kafka bench-respond kafka stack sbom audit lock clean
+.PHONY: help setup demo test lint evaluate bench bench-kafka bench-respond kafka stack fuzz sbom audit lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,15 @@ kafka: setup ## a real Apache Kafka on this machine, for development: BROKERS=1 
 stack: setup ## the whole product on this machine, with a theft in it (needs Java 17, Maven, Prometheus, Alertmanager)
 	@$(BIN)/python -m tests.deploy.stack
 
+FUZZER := .venv-fuzz
+FUZZ_SECONDS ?= 3600
+$(FUZZER)/.ready: deploy/fuzz.lock $(VENV)/.ready
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target $(FUZZER) --requirement deploy/fuzz.lock
+	@touch $@
+
+fuzz: $(FUZZER)/.ready ## mutated input for whatever reads bytes of others (an hour; FUZZ_SECONDS=, FUZZ="blocks decode." narrow it)
+	@PYTHONPATH=$(CURDIR):$(FUZZER) $(BIN)/python -m tests.fuzz $(FUZZ) --seconds $(FUZZ_SECONDS)
+
 $(TOOLS)/.ready: deploy/tools.lock
 	@$(PYTHON) -m venv --clear $(TOOLS)
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement deploy/tools.lock
@@ -71,7 +80,8 @@ lock: ## resolve pyproject.toml anew into requirements.lock, and into deploy/ima
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml --output-file requirements.lock
 	echo "setuptools>=77" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraint requirements.lock --extra avro --extra protobuf --extra store pyproject.toml - --output-file deploy/image.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header deploy/tools.in --output-file deploy/tools.lock
+	echo "atheris>=3,<3.1" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header - --output-file deploy/fuzz.lock
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(TOOLS) out build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) $(FUZZER) out build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,9 +26,10 @@ import heapq
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from detectors.base import HOUR_MS, WINDOW_NAMES, WINDOWS_S, Detector
 
@@ -36,6 +37,9 @@ HOLD_MS: Final = (HOUR_MS, 6 * HOUR_MS, HOUR_MS, HOUR_MS)
 NEAR_BITS: Final = (0, 2, 4, 6)
 ENTITIES_MAX: Final = 20_000  # with evidence at once; beyond, the weakest is dropped
 ACTORS: Final = ("account", "credential", "source")
+AMOUNT_MAX: Final = 2.0**100  # of what a message may say: above any sum of counts, and thousands of them are finite
+
+Number = Annotated[float, Meta(ge=-AMOUNT_MAX, le=AMOUNT_MAX)]
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -44,14 +48,14 @@ class Evidence(msgspec.Struct, frozen=True):
     detector: str
     kind: str
     value: str
-    feature: int
-    horizon: int
-    time: int  # ms
-    bits: float
-    score: float
-    observed: float
-    expected: float
-    tests: float = 1.0
+    feature: Annotated[int, Meta(ge=0, le=255)]
+    horizon: Annotated[int, Meta(ge=0, lt=len(WINDOWS_S))]
+    time: Annotated[int, Meta(ge=0, lt=1 << 53)]  # ms
+    bits: Number
+    score: Number
+    observed: Number
+    expected: Number
+    tests: Annotated[float, Meta(gt=0.0, le=AMOUNT_MAX)] = 1.0
 
     @property
     def window_s(self) -> float:

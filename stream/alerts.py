@@ -11,6 +11,7 @@ import msgspec
 
 from detectors.base import Detector, number
 from detectors.fusion import Evidence
+from stream.checks import COUNT_MAX, TIME_MS_END
 from stream.origins import unstamped
 from stream.signals import Place, Signal, distinct
 
@@ -100,11 +101,12 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 def rfc3339(ms: int) -> str:
-    """Epoch milliseconds as RFC 3339 UTC.
+    """Epoch milliseconds as RFC 3339 UTC, which ends with the year 9999.
 
-    >>> rfc3339(1_700_000_000_123)
-    '2023-11-14T22:13:20.123Z'
+    >>> rfc3339(1_700_000_000_123), rfc3339(TIME_MS_END)[:19]
+    ('2023-11-14T22:13:20.123Z', '9999-12-31T23:59:59')
     """
+    ms = min(ms, TIME_MS_END - 1)  # a tick comes after the latest event
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -153,13 +155,17 @@ def title_of(detector: Detector, kind: str, value: str) -> str:
 
 
 def alert_of(signal: Signal, detectors: Mapping[str, Detector], runbook: str) -> Alert:
-    """The alert that tells of a signal; `detectors` by id, whose words are used."""
-    members = [e for e in signal.members if e.detector in detectors]
+    """The alert that tells of a signal; `detectors` by id, whose words are used.
+
+    Where none of the evidence is known here, as with a worker that is newer, the alert says so in words of its own.
+    """
+    members = [e for e in signal.members if e.detector in detectors and e.feature < len(detectors[e.detector].features)]
     about = [e for e in members if (e.kind, e.value) == signal.entity] or members
-    used = tuple(dict.fromkeys(e.detector for e in members))
+    used = tuple(dict.fromkeys(e.detector for e in members or signal.members))
     subjects, sources = distinct(signal.subjects), distinct(signal.sources)
     found = "; ".join(sentence(e, detectors[e.detector]) for e in about[:3])
-    first = leading([(e, detectors[e.detector]) for e in about])
+    found = found or f"found by {', '.join(used)}, of which this version knows no words: upgrade it"
+    first = leading([(e, detectors[e.detector]) for e in about]) if about else None
     about_whom = "all traffic" if signal.kind == "fleet" else f"{signal.kind} {signal.value}"
     touched = f" Some of it is {signal.sensitivity}." if signal.sensitivity else ""
     summary = (
@@ -171,15 +177,25 @@ def alert_of(signal: Signal, detectors: Mapping[str, Detector], runbook: str) ->
         schema=SCHEMA, id=signal.id, revision=signal.revision, status=signal.status, time=rfc3339(signal.crossed),
         emitted_at=rfc3339(int(time.time() * 1000)), severity=severity_of(signal.score),
         score_bits=round(signal.score, 2),
-        title=title_of(first, signal.kind, signal.value), summary=summary,
+        title=title_of(first, signal.kind, signal.value) if first else f"Evidence about {about_whom}", summary=summary,
         entity=EntityRef(signal.kind, signal.value), related=tuple(EntityRef(r.kind, r.value) for r in signal.related),
-        detectors=used, techniques=tuple(dict.fromkeys(t for d in used for t in detectors[d].techniques)),
+        detectors=used, techniques=tuple(dict.fromkeys(t for e in members for t in detectors[e.detector].techniques)),
         evidence=tuple(evidence_item(e, detectors[e.detector]) for e in members),
-        impact=Impact(records=int(signal.records), bytes=int(signal.bytes), subjects=subjects),
+        impact=Impact(_whole(signal.records), _whole(signal.bytes), subjects),
         window=Window(rfc3339(signal.start), rfc3339(signal.last)),
-        source=tuple(_source(place) for place in signal.places), runbook=runbook_of(runbook, first),
+        source=tuple(_source(place) for place in signal.places),
+        runbook=runbook_of(runbook, first) if first else runbook or RUNBOOK,
         sensitivity=signal.sensitivity,
     )  # fmt: skip
+
+
+def _whole(amount: float) -> int:
+    """An amount as an integer that every reader of JSON takes: sums of what events claim may be beyond.
+
+    >>> _whole(2.5), _whole(1e30)
+    (2, 9223372036854775807)
+    """
+    return int(min(amount, COUNT_MAX))
 
 
 def _counted(count: float, one: str, many: str = "") -> str:

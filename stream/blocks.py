@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.kernels import kernel
-from stream.checks import TIME_MS_END, TIME_MS_MIN
+from stream.checks import COUNT_MAX, TIME_MS_END, TIME_MS_MIN
 from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES, TEXT_FIELDS, EventBlock
 from stream.networks import network_names
 from stream.origins import unstamped
@@ -324,8 +324,8 @@ def decode(message: bytes) -> Sent:
         if wire.events and not (numbers[name].min() >= 0 and numbers[name].max() < count):
             raise BadBlock(f"{name}: a code that is none of 0 to {count - 1}")
     for name in ("records", "bytes"):
-        if not (np.isfinite(numbers[name]) & (numbers[name] >= 0)).all():
-            raise BadBlock(f"{name}: a count that is negative or no number")
+        if not ((numbers[name] >= 0) & (numbers[name] <= COUNT_MAX)).all():
+            raise BadBlock(f"{name}: a count that is not between 0 and {COUNT_MAX}")
     if wire.events and not (numbers["time"].min() >= TIME_MS_MIN and numbers["time"].max() < TIME_MS_END):
         raise BadBlock("time: outside the years 2000 to 9999")
     if wire.events and numbers["origin"].max() >= len(wire.origins):

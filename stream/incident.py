@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 
 from detectors.base import Array
-from detectors.fusion import Entity, Evidence
-from stream.signals import SCHEMA, Place, Related, Signal, smallest
+from detectors.fusion import Entity, Evidence, Number
+from stream.signals import SCHEMA, Amount, Count, Hashes, Line, Ms, Place, Related, Signal, smallest
 from stream.state import Table
 from stream.trace import TRACED
 
@@ -28,24 +28,24 @@ class Incident(msgspec.Struct):
     id: str
     kind: str
     value: str
-    mask: int  # detectors whose marks are its evidence
-    start: int
-    crossed: int
-    last: int
-    opened_at: int
+    mask: Count  # detectors whose marks are its evidence
+    start: Ms
+    crossed: Ms
+    last: Ms
+    opened_at: Ms
     status: str = "open"
-    revision: int = 0
-    score: float = 0.0
+    revision: Count = 0
+    score: Number = 0.0
     told_score: float = -math.inf
-    told_at: int = 0
-    told_records: float = 0.0
-    records: float = 0.0
-    bytes: float = 0.0
-    subjects: list[int] = msgspec.field(default_factory=list)
-    sources: list[int] = msgspec.field(default_factory=list)
-    lines: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
+    told_at: Ms = 0
+    told_records: Amount = 0.0
+    records: Amount = 0.0
+    bytes: Amount = 0.0
+    subjects: Hashes = msgspec.field(default_factory=list)
+    sources: Hashes = msgspec.field(default_factory=list)
+    lines: dict[str, tuple[Line, Line]] = msgspec.field(default_factory=dict)
     members: dict[str, Evidence] = msgspec.field(default_factory=dict)  # by detector, kind and value
-    related: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    related: dict[str, dict[str, Count]] = msgspec.field(default_factory=dict)
 
     @property
     def entity(self) -> Entity:

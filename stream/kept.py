@@ -15,6 +15,11 @@ from stream.signals import Signal
 
 LIVE_MAX: Final = 2_000  # decoded ones that stay after a batch
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+GROUP_BYTES_MAX: Final = 1 << 28  # of PARTS_MAX parts with all that each may hold, some 200 MB
+
+
+class BadGroup(Exception):  # noqa: N818 - it is a verdict on what was kept
+    """What is no incident as it was kept, and why."""
 
 
 class Group(msgspec.Struct):
@@ -61,8 +66,16 @@ def pack(group: Group) -> bytes:
 
 
 def unpack(value: bytes) -> Group:
-    """A group as it was kept, by this version or the one before, which did not compress."""
-    return _decoder.decode(_unzip.decompress(value) if value.startswith(ZSTD_MAGIC) else value)
+    """A group as it was kept, by this version or the one before, which did not compress; raises BadGroup."""
+    try:
+        if value.startswith(ZSTD_MAGIC):
+            size = zstandard.frame_content_size(value)  # so much is taken at once, whatever comes of it
+            if size > GROUP_BYTES_MAX:
+                raise BadGroup(f"{size} bytes, the limit is {GROUP_BYTES_MAX}")
+            value = _unzip.decompress(value)
+        return _decoder.decode(value)
+    except (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
+        raise BadGroup(f"no incident as it was kept: {why}") from None
 
 
 class Kept:

@@ -213,7 +213,7 @@ class Index:
             return False
         owned = self.owner != 0
         starts, lengths = self._name_start[owned], self._name_length[owned]
-        inside = (starts >= 0) & (starts + lengths <= self._arena_used)
+        inside = (starts >= 0) & (starts <= self._arena_used - lengths.astype(np.int64))
         return bool(inside.all() and ((self._free > 0) & (self._free < self.count)).all())
 
     def _reserve(self, new: int) -> None:

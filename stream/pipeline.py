@@ -281,10 +281,13 @@ class Pipeline:
         return meta, arrays
 
     def load(self, meta: Mapping[str, Any], arrays: Columns) -> None:
-        """Continue from what `save` gave."""
+        """Continue from what `save` gave; TriplineError where it gave something else, which leaves this unusable."""
+        with upgrade.refusing():
+            self._load(meta, arrays)
+
+    def _load(self, meta: Mapping[str, Any], arrays: Columns) -> None:
         self.resumed = True
-        kept = upgrade.kept(meta, arrays, self.detectors, lambda name: self._made([name], 0.0)[0])
-        parts, self.anew = kept.parts, kept.anew
+        values, parts, self.anew = upgrade.kept(meta, arrays, self.detectors, lambda name: self._made([name], 0.0)[0])
         self._clock.state[...] = arrays["clock"]
         self._ids.load(parts["ids"])
         self.trace.load(parts["trace"])
@@ -293,10 +296,10 @@ class Pipeline:
         for detector in self.detectors:
             if detector.id not in self.anew:
                 detector.load(parts[f"detector.{detector.id}"])
-        self.events, self.duplicates, self._tick = meta["events"], meta["duplicates"], meta["tick"]
-        self.began_ms = meta["began_ms"]
-        self._origins = dict(meta["origins"])
+        self.events, self.duplicates, self._tick = values.events, values.duplicates, values.tick
+        self.began_ms = values.began_ms
+        self._origins = values.origins
         self.correlator.origins.update({str(number): origin for origin, number in self._origins.items()})
-        self._since = meta.get("since", {}) | dict.fromkeys(self.anew, self.now_ms)
-        self.fusion.load(kept.evidence)
-        self.correlator.load(kept.incidents)
+        self._since = values.since | dict.fromkeys(self.anew, self.now_ms)
+        self.fusion.load(values.evidence)
+        self.correlator.load(values.correlator)

@@ -66,6 +66,10 @@ class RecentIds:
         return {"tables": self._tables, "used": self._used}
 
     def load(self, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
-        """Become what `save` described."""
-        self._tables[:] = arrays["tables"]
-        self._used[:] = arrays["used"]
+        """Become what `save` described; ValueError where it did not: a generation without room would never be left."""
+        tables = arrays["tables"]
+        used = np.count_nonzero(tables, axis=-1)
+        if tables.shape != self._tables.shape or used.max() > tables.shape[1] // 2 or arrays["used"] != used[:1]:
+            raise ValueError("the ids that came by are of another form")
+        self._tables[:] = tables
+        self._used[:] = used[:1]

@@ -21,7 +21,7 @@ import logging
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final, NamedTuple
 
@@ -41,7 +41,7 @@ from stream.faustapp import app_of
 from stream.feedback_topic import Follower
 from stream.ingest import letter
 from stream.kafka import MESSAGE_BYTES_MAX
-from stream.kept import unpack
+from stream.kept import BadGroup, Group, unpack
 from stream.merge import Merger
 from stream.metrics.respond import respond_registry
 from stream.selftest import SelfTest
@@ -219,8 +219,16 @@ class Respond:
             self.desk.saved = msgspec.json.decode(saved, type=type(self.desk.saved), strict=False)
         if reported := held.pop(REPORTED_KEY.encode(), None):
             self.reported = msgspec.json.decode(reported, type=Reported)
-        self.merger.put(unpack(value) for value in held.values())
+        self.merger.put(self._readable(held))
         self._restored = True
+
+    def _readable(self, held: Mapping[bytes, bytes]) -> Iterator[Group]:
+        """The incidents of the table; one that cannot be read is told of, and must not keep the others from being."""
+        for key, value in held.items():
+            try:
+                yield unpack(value)
+            except BadGroup as why:
+                log.warning("incident %.80r cannot be read back and is forgotten: %s", key, why)
 
     async def _work(self, batch: Sequence[Any]) -> None:
         """Take signals in, and return when all that comes of them has been written."""
@@ -308,7 +316,7 @@ class Respond:
     def _count(self, alert: Alert, crossed: int) -> None:
         self.alerts[alert.status, alert.severity] += 1
         if alert.status == "open":
-            self.detected.update((detector, alert.severity) for detector in alert.detectors)
+            self.detected.update((d, alert.severity) for d in alert.detectors if d in self._detectors)
             self.delays.add(time.time() - crossed / 1000)
         self._on_alert(alert)
 

@@ -6,24 +6,32 @@ partition, and its signals are its alerts; a cluster's are merged by `stream.mer
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
-from detectors.fusion import Entity, Evidence
+from detectors.fusion import AMOUNT_MAX, Entity, Evidence, Number
+from stream.checks import COUNT_MAX, TIME_MS_END
 
 SCHEMA: Final = "tripline.signal/1"
 SKETCH: Final = 1024  # smallest hashes kept to count distinct ones: exact below, within 3 % beyond
+
+Ms = Annotated[int, Meta(ge=0, lt=2 * TIME_MS_END)]
+Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
+Line = Annotated[int, Meta(ge=-COUNT_MAX, le=COUNT_MAX)]
+Amount = Annotated[float, Meta(ge=0.0, le=AMOUNT_MAX)]
+Hashes = Annotated[list[Annotated[int, Meta(ge=1)]], Meta(max_length=SKETCH)]  # below 2**64, see `decode`
 
 
 class Place(msgspec.Struct, frozen=True):
     """Where in the input the events are: first and last line, or offset, of an origin."""
 
     origin: str
-    first: int
-    last: int
+    first: Line
+    last: Line
 
 
 class Related(msgspec.Struct, frozen=True):
@@ -31,33 +39,34 @@ class Related(msgspec.Struct, frozen=True):
 
     kind: str
     value: str
-    count: int
+    count: Count
 
 
 class Signal(msgspec.Struct, frozen=True):
     """One revision of one partition's incident. Times are epoch ms; `told` is the stream time of the telling.
 
     subjects, sources: the SKETCH smallest keyed hashes of the distinct ones. score: as `detectors.fusion` has it.
-    sensitivity: the highest level of the resources it touched.
+    sensitivity: the highest level of the resources it touched. What a message may say has limits, so that nothing that
+    is made of signals overflows: whoever writes to the topic must not stop the alerts.
     """
 
     schema: str
     id: str
-    partition: int
-    revision: int
+    partition: Annotated[int, Meta(ge=-1, lt=1 << 31)]
+    revision: Count
     status: str  # open, update, closed
     kind: str
     value: str
-    score: float
-    crossed: int
-    start: int
-    last: int
-    told: int
-    records: float
-    bytes: float
-    subjects: list[int]
-    sources: list[int]
-    members: list[Evidence]
+    score: Number
+    crossed: Ms
+    start: Ms
+    last: Ms
+    told: Ms
+    records: Amount
+    bytes: Amount
+    subjects: Hashes
+    sources: Hashes
+    members: Annotated[list[Evidence], Meta(min_length=1)]
     related: list[Related]
     places: list[Place]
     sensitivity: str = ""
@@ -78,7 +87,10 @@ def encode(signal: Signal) -> bytes:
 
 def decode(message: bytes) -> Signal:
     """The signal in a message; msgspec.DecodeError where it is none."""
-    return _decoder.decode(message)
+    signal = _decoder.decode(message)
+    if max(max(signal.subjects, default=0), max(signal.sources, default=0)) >> 64:
+        raise msgspec.ValidationError("a hash of more than 64 bits")
+    return signal
 
 
 def smallest(known: list[int], hashes: npt.NDArray[Any]) -> list[int]:

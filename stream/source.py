@@ -226,7 +226,10 @@ class _Reading:
                 return
             yield self._chunk(self._start(b"", final=True))
         assert self._framer is not None  # noqa: S101 - made by _start
+        before = self._framer.offset
         framed = self._framer.finish()
+        if self._framer.offset > before:  # a last record that nothing ended: all that was fed is behind us
+            self._tail = (len(self._recent), _digest(self._recent))
         chunk = self._chunk(framed)
         if left := self._framer.unfinished:
             detail = "the file ends in the middle of a JSON document"

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from detectors.base import DAY_MS, ENTITY, HORIZONS_S, HOUR_MS, TOUCH, Array, Columns
 from detectors.kernels import AHEAD, inline, kernel, prefetch
+from stream.errors import TriplineError
 from stream.keys import Index, grown, resolve
 from stream.siphash import I64, U8, U64
 
@@ -147,6 +148,8 @@ class Table:
             name: np.zeros(len(self.entities), c.dtype) if name in anew else arrays[f"columns.{name}"].astype(c.dtype)
             for name, c in self.columns.items()
         }
+        if any(array.shape != (self.index.count,) for array in (self.entities, *self.columns.values())):
+            raise TriplineError("the snapshot's tables do not fit their index; start with a new state directory")
 
     def grow(self) -> None:
         """Room in every column for what the index has room for."""

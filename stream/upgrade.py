@@ -7,34 +7,67 @@ happened. Marks are bits by detector, so they get the numbers that detectors hav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
-from detectors.base import ENTITY, Array, Columns, Detector
+from detectors.base import ENTITY, KINDS, Array, Columns, Detector
 from detectors.fusion import Evidence
 from stream.correlate import Saved
 from stream.errors import TriplineError
 from stream.incident import Incident
+from stream.signals import Count, Ms
 from stream.trace import ROW
+
+UNFIT: Final = (
+    "the state is of a version of Tripline that this one cannot read: use the version that wrote it, or begin anew "
+    "with another state directory"
+)
 
 Make = Callable[[str], Detector]
 Parts = dict[str, Columns]
 
 
-class Kept(NamedTuple):
-    """What a snapshot gives to the detectors of now. parts: its arrays by what they are part of; anew: the ids of
-    detectors that have to begin anew."""  # fmt: skip
+class Values(msgspec.Struct):
+    """What a snapshot says beside its arrays. detectors: by the places of their bits, None in one from before they were
+    noted; since: when those began that came later, ms."""  # fmt: skip
 
+    events: Count
+    duplicates: Count
+    tick: Annotated[int, Meta(ge=-1, le=1 << 53)]
+    began_ms: Ms
+    origins: dict[str, Count]
+    evidence: list[Evidence]
+    correlator: Saved
+    detectors: list[str] | None = None
+    since: dict[str, Ms] = {}
+
+
+class Kept(NamedTuple):
+    """What a snapshot gives to the detectors of now. values: with what of the evidence and the incidents fits; parts:
+    its arrays by what they are part of; anew: the ids of detectors that have to begin anew."""  # fmt: skip
+
+    values: Values
     parts: Parts
     anew: list[str]
-    evidence: list[Evidence]
-    incidents: Saved
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What is made of a snapshot in here is made, or TriplineError says that it is none of ours: its checksums tell
+    damage, and not who wrote it."""  # fmt: skip
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as why:
+        raise TriplineError(f"{UNFIT} ({type(why).__name__}: {why!s:.200})") from why
 
 
 def kept(meta: Mapping[str, Any], arrays: Columns, detectors: Sequence[Detector], make: Make) -> Kept:
-    """What of a snapshot can be used; make: a new detector by its id. TriplineError where nothing can."""
+    """What of a snapshot can be used; make: a new detector by its id. Within `refusing`."""
+    values = msgspec.convert(meta, Values)
     parts: Parts = {}
     for name, array in arrays.items():
         part, _, column = name.partition("/")
@@ -42,30 +75,37 @@ def kept(meta: Mapping[str, Any], arrays: Columns, detectors: Sequence[Detector]
     _check(parts)
     anew = [d.id for d in detectors if not _fits(d, make, parts)]
     noted = [name.removeprefix("detector.") for name in parts if name.startswith("detector.")]
-    numbers = Numbers(meta.get("detectors", noted), [d.id for d in detectors])
+    numbers = Numbers(noted if values.detectors is None else values.detectors, [d.id for d in detectors])
     rows = parts["trace"]["rows"].copy()
     rows["marks"] = numbers.marks(rows["marks"])
     parts["trace"]["rows"] = rows
     for detector in detectors:
         parts.setdefault(f"detector.{detector.id}", {})
     measures = {d.id: len(d.features) for d in detectors}
-    evidence = [
-        each
-        for each in msgspec.convert(meta["evidence"], list[Evidence])
-        if each.detector not in anew and each.feature < measures.get(each.detector, 0)
+    values.evidence = [
+        each for each in values.evidence if each.detector not in anew and each.feature < measures.get(each.detector, 0)
     ]
-    saved = msgspec.convert(meta["correlator"], Saved)
-    return Kept(parts, anew, evidence, _fitted(saved, numbers, measures))
+    values.correlator = _fitted(values.correlator, numbers, measures)
+    _check_names(values)
+    return Kept(values, parts, anew)
 
 
 def _check(parts: Parts) -> None:
     """Refuse what no detector owns where it has another form."""
     entities = [part["entities"].dtype for name, part in parts.items() if name.startswith("table.")]
     if any(dtype != ENTITY for dtype in entities) or parts["trace"]["rows"].dtype != ROW:
-        raise TriplineError(
-            "the state is of a version of Tripline that this one cannot read: use the version that wrote it, or begin "
-            "anew with another state directory"
-        )
+        raise ValueError("a table or the trace of another form")
+
+
+def _check_names(values: Values) -> None:
+    """Refuse what names a kind of entity or an origin that there is not: it would be looked up much later."""
+    incidents = [*values.correlator.open, *values.correlator.closed]
+    named: list[Iterable[str]] = [(e.kind for e in values.evidence), (i.kind for i in incidents)]
+    named += [(e.kind for e in i.members.values()) for i in incidents] + [i.related for i in incidents]
+    if wrong := {kind for kinds in named for kind in kinds} - set(KINDS):
+        raise ValueError(f"no kinds of entity: {sorted(wrong)}")
+    if wrong := {name for i in incidents for name in i.lines} - set(map(str, values.origins.values())):
+        raise ValueError(f"no origins: {sorted(wrong)}")
 
 
 def _fits(detector: Detector, make: Make, parts: Parts) -> bool:

@@ -88,6 +88,7 @@ def forged(**changes: object) -> bytes:
         forged(numbers={"action": b"\x7f" * 4}), forged(numbers={"action": b"\xff" * 4}),
         forged(numbers={"records": np.array([1, np.nan, 1, 1]).tobytes()}),
         forged(numbers={"bytes": np.array([1, -1, 1, 1.0]).tobytes()}),
+        forged(numbers={"records": np.array([1, 2.0**64, 1, 1.0]).tobytes()}),
         forged(numbers={"time": np.array([1, 2, 3, 4]).tobytes()}), forged(lengths={"account": b"\xff" * 8}),
         forged(lengths={"account": b"\0" * 6}), forged(buffers={"account": b"ann"}),
         forged(lengths={"country": b"\0\0"}), forged(buffers={"subject": b"x"}),

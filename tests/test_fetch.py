@@ -134,6 +134,12 @@ def test_records_and_positions_are_aiokafkas(log: bytes, data: st.DataObject) ->
         assert all(offset >= behind for offset in offsets[count:])
 
 
+def test_an_end_of_a_transaction_that_is_no_text_is_damage() -> None:
+    raw = built([Row(0, 0, ABORT, b"\x00" * 6, [("é", None)])], NONE, 1, CONTROL)
+    raw = signed(raw.replace("é".encode(), b"\xc9\x20"))
+    assert ours(log_of([raw], 0), 0) is None
+
+
 @settings(deadline=None)
 @given(log=logs, cut=st.floats(0, 1))
 def test_what_is_cut_off_is_fetched_again(log: bytes, cut: float) -> None:

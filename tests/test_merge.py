@@ -11,35 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from detectors.fusion import Evidence, fisher_bits
+from detectors.fusion import fisher_bits
 from stream import merge as merging
 from stream.config import Config, Kafka
 from stream.kept import unpack
 from stream.merge import Merger, merge
-from stream.signals import SCHEMA, Place, Related, Signal
-from tests.streams import DAY_MS, HOUR_MS, START_MS
+from stream.signals import Signal
+from tests.signals import found, signal
+from tests.streams import DAY_MS, START_MS
 
 
 def config(partitions: int, budget: float = 5.0) -> Config:
     return Config(alerts_per_day_max=budget, kafka=Kafka(partitions=partitions))
-
-
-def found(kind: str, value: str, score: float = 12.0, bits: float = 24.0, detector: str = "unissued") -> Evidence:
-    return Evidence(detector, kind, value, 0, 0, START_MS, bits, score, 8.0, 0.1)
-
-
-def signal(
-    partition: int, kind: str = "issuer", value: str = "key-7", name: str = "", revision: int = 1, status: str = "open",
-    related: tuple[tuple[str, str], ...] = (), records: float = 10.0, score: float = 12.0, at: int = START_MS,
-    subjects: tuple[int, ...] = (),
-) -> Signal:  # fmt: skip
-    return Signal(
-        schema=SCHEMA, id=name or f"tl-{partition}-{value}", partition=partition, revision=revision, status=status,
-        kind=kind, value=value, score=score, crossed=at, start=at, last=at + HOUR_MS, told=at + HOUR_MS,
-        records=records, bytes=100.0, subjects=list(subjects) or [partition + 1], sources=[7],
-        members=[found(kind, value, score)], related=[Related(*each, 3) for each in related],
-        places=[Place(f"kafka:access/{partition}", 5, 9)],
-    )  # fmt: skip
 
 
 @given(st.lists(st.floats(0.1, 60.0), min_size=1, max_size=8))

@@ -22,11 +22,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream import blocks, endpoint, registry
+from stream import avro, blocks, endpoint, registry
 from stream.batch import Batch
 from stream.config import Config, Kafka
 from stream.config import Registry as Settings
 from stream.errors import TriplineError, UsageError
+from stream.events import BadRecord
 from stream.ingest import Ingest
 from stream.registry import SCHEMAS_MAX, Registry
 from stream.transact import Message, NotNow
@@ -200,6 +201,21 @@ def test_whatever_is_in_a_frame_each_record_is_used_or_a_dead_letter(
 ) -> None:
     seen, letters = Taken(CONFIG, steady)([framed(number, body) for body in bodies])
     assert sorted([offset for offset, _ in seen] + list(letters)) == list(range(len(bodies)))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        '{"type": "record", "name": ["a"], "fields": []}',
+        '{"type": "record", "name": "R", "fields": 7}',
+        '{"type": []}',
+        "7",
+    ],
+)
+def test_a_schema_that_is_made_otherwise_than_any_should_be_is_a_reason(schema: str) -> None:
+    with pytest.raises(BadRecord) as caught:
+        avro.decoder(registry.Registered(schema), [])
+    assert caught.value.reason == "unusable_schema"
 
 
 def test_a_record_without_end_is_no_record(api: RegistryApi, url: str) -> None:

@@ -16,8 +16,8 @@ from stream.pipeline import Pipeline
 from stream.selftest import NAME, VALID_MS, Marks
 from stream.selftest import SelfTest as Returned
 from stream.signals import Signal
+from tests.signals import signal
 from tests.streams import HOUR_MS, START_MS, block, event
-from tests.test_merge import signal
 
 KEY = "0123456789abcdef0123456789abcdef"
 CONFIG = Config(hash_key=KEY, selftest=SelfTest(topic="access"))

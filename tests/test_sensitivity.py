@@ -20,8 +20,8 @@ from stream.record import Recorder
 from stream.run import Options, Run
 from stream.sensitivity import Sensitivity
 from stream.signals import Signal
+from tests.signals import signal
 from tests.streams import START_MS
-from tests.test_merge import signal
 
 LEVELS = Sensitivity(restricted=("s3:pay*",), confidential=("/people/?", "s3:*"), internal=("*",))
 

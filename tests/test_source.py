@@ -71,6 +71,25 @@ def test_resuming_after_any_chunk_is_as_if_nothing_had_stopped(tmp_path: Path, p
         assert not dead(rest)
 
 
+@pytest.mark.parametrize("packed", PACKERS)
+@pytest.mark.parametrize("block", [7, 1 << 20])
+@pytest.mark.parametrize(
+    "rows", [text(LINES[:3])[:-1], LINES[0], b"time,account,action,resource\n1,a,read,r\n2,b,read,r"]
+)
+def test_a_file_whose_last_line_nothing_ends_is_known_again(
+    tmp_path: Path, packed: str, block: int, rows: bytes
+) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(PACKERS[packed](rows))
+    position = read(path, fmt="native", block_bytes=block)[-1].position
+    assert records(read(path, resume=position)) == []
+    path.write_bytes(PACKERS[packed](rows + b"\n" + LINES[3]))
+    assert [raw for _, _, raw in records(read(path, resume=position))][-1:] != []
+    path.write_bytes(PACKERS[packed](rows[:-1] + b"?"))
+    with pytest.raises(TriplineError, match="not the file that was read"):
+        read(path, resume=position)
+
+
 def msgpack(position: Position) -> Position:
     """Through JSON and back, as a snapshot keeps it."""
     import msgspec

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -90,6 +92,54 @@ def test_what_no_version_can_do_without_is_refused() -> None:
     meta, arrays, _, _ = saved(CONFIG, 0.1)
     arrays["table.account/entities"] = np.zeros(3, np.int64)
     with pytest.raises(TriplineError, match="use the version that wrote it"):
+        Pipeline(CONFIG, lambda _alert: None).load(meta, arrays)
+
+
+FORGED: dict[str, Any] = {
+    "nothing": lambda meta, _: meta.clear(),
+    "a count that is none": lambda meta, _: meta.update(events="7"),
+    "a tick before all": lambda meta, _: meta.update(tick=-2),
+    "a kind that there is not": lambda meta, _: meta["evidence"].append(EVIDENCE | {"kind": "planet"}),
+    "a horizon that there is not": lambda meta, _: meta["evidence"].append(EVIDENCE | {"horizon": 4}),
+    "no clock": lambda _, arrays: arrays.pop("clock"),
+    "a clock of another form": lambda _, arrays: arrays.update(clock=np.zeros((2, 4), np.int64)),
+    "a table without its names": lambda _, arrays: arrays.pop("table.account/index.arena"),
+    "a column that is too short": lambda _, arrays: shorten(arrays, "table.account/columns.volume"),
+    "entities that are too few": lambda _, arrays: shorten(arrays, "table.account/entities"),
+    "a name at the end of the world": lambda _, arrays: arrays["table.account/index.name_start"].fill(2**63 - 1),
+    "a generation of ids without room": lambda _, arrays: arrays["ids/tables"].fill(7),
+    "ids of another number": lambda _, arrays: arrays["ids/used"].fill(-(2**62)),
+}
+EVIDENCE: dict[str, Any] = {
+    "detector": "volume", "kind": "account", "value": "ann", "feature": 0, "horizon": 0, "time": 1, "bits": 1.0,
+    "score": 1.0, "observed": 1.0, "expected": 1.0,
+}  # fmt: skip
+
+
+def shorten(arrays: Columns, name: str) -> None:
+    arrays[name] = arrays[name][:-1]
+
+
+@cache
+def early() -> tuple[dict[str, Any], Columns]:
+    meta, arrays, _, _ = saved(CONFIG, 0.05)
+    return meta, arrays
+
+
+@pytest.mark.parametrize("forge", FORGED.values(), ids=list(FORGED))
+def test_what_a_forger_wrote_is_refused_before_a_compiled_loop_runs_over_it(forge: Any) -> None:
+    meta, arrays = copy.deepcopy(early())
+    forge(meta, arrays)
+    with pytest.raises(TriplineError, match=r"the state is of a version|start with a new state directory"):
+        Pipeline(CONFIG, lambda _alert: None).load(meta, arrays)
+
+
+def test_an_incident_of_an_origin_that_there_is_not_is_refused() -> None:
+    meta, arrays, _, _ = saved(CONFIG, 0.75)
+    incidents = meta["correlator"]["open"] + meta["correlator"]["closed"]
+    assert incidents
+    incidents[0]["lines"]["9"] = [1, 2]
+    with pytest.raises(TriplineError, match="no origins"):
         Pipeline(CONFIG, lambda _alert: None).load(meta, arrays)
 
 

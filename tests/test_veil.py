@@ -18,7 +18,7 @@ from stream.errors import UsageError
 from stream.respond import words
 from stream.signals import Signal
 from stream.veil import Keys, veil_of
-from tests.test_merge import found, signal
+from tests.signals import found, signal
 
 HEX = "0123456789abcdef" * 8
 OTHER = "fedcba9876543210" * 8

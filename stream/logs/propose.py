@@ -88,7 +88,7 @@ def _taken_apart(path: str, raw: list[bytes]) -> tuple[list[str], Values, int]:
     if len(objects) > len(raw) / 2:
         return ['record = "json"'], _flat(objects), len(objects)
     for separator in _SEPARATORS:
-        rows = list(csv.reader((each.decode(errors="replace") for each in raw), delimiter=separator))
+        rows = _rows(raw, separator)
         if (
             len(rows) > 1
             and len(rows[0]) >= 4
@@ -104,6 +104,14 @@ def _taken_apart(path: str, raw: list[bytes]) -> tuple[list[str], Values, int]:
         f"{path}: neither JSON, key=value nor separated values with a line of names; write a mapping with "
         "record = \"line\" and line = '(?P<at>[^ ]+) (?P<user>[^ ]+) ...', whose groups are the paths"
     )
+
+
+def _rows(raw: list[bytes], separator: str) -> list[list[str]]:
+    """The records as separated values; none where one of them is not."""
+    try:
+        return list(csv.reader((each.decode(errors="replace") for each in raw), delimiter=separator))
+    except csv.Error:
+        return []
 
 
 def _pairs(record: bytes) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from tests.kafka.cluster import Cluster
 from tests.kafka.deployment import Deployment
 from tests.kafka.node import free_ports
 from tests.kafka.test_respond import CONFIG, send, wait_until_told
+from tests.signals import signal
 from tests.streams import DAY_MS, START_MS
 from tests.test_feedback_webhook import body_of, headers, post
-from tests.test_merge import signal
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from stream.signals import Signal
 from stream.subscribers import kinds
 from tests.kafka.cluster import Cluster
 from tests.kafka.deployment import READY_S, Deployment
+from tests.signals import signal
 from tests.streams import DAY_MS, HOUR_MS, START_MS
-from tests.test_merge import signal
 
 CONFIG = Config(alerts_per_day_max=50.0)
 SEED = int(os.environ.get("TEST_SEED", random.SystemRandom().randrange(10**6)))

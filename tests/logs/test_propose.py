@@ -97,3 +97,11 @@ def test_a_format_that_is_known_needs_no_mapping_and_noise_gets_none(
 def test_names_that_break_toml_are_quoted(tmp_path: Path) -> None:
     rows = [orjson.dumps(app(n) | {'a"b\\c\x7f.user': "x"}) for n in range(60)]
     assert used(tmp_path, b"\n".join(rows), rows[1]).account
+
+
+@pytest.mark.parametrize("odd", [b"a,b\rc,d,e", b'"a' + b"x" * 140_000, b"\0"])
+def test_a_sample_that_is_no_separated_values_says_so(tmp_path: Path, odd: bytes) -> None:
+    path = tmp_path / "app.log"
+    path.write_bytes(b"a b\n" + odd + b"\n")
+    with pytest.raises(UsageError, match="neither JSON, key=value nor separated values"):
+        proposed(str(path), 1 << 20)
