@@ -10,16 +10,20 @@ The versions whose insides are known are VERSIONS; with any other the consumer i
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
+import io
 import logging
 import struct
 import sys
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 import aiokafka
 import numpy as np
+import zstandard
 from aiokafka import codec
 from aiokafka.errors import (
     CorruptRecordException,
@@ -47,7 +51,7 @@ HEAD: Final = struct.Struct(">q4x4xxIhiqqq2x4xi")  # of version 2, as in `Head`
 CRC_FROM: Final = 21
 CODEC, LOG_APPEND_TIME, TRANSACTIONAL, CONTROL = 7, 8, 16, 32  # bits of the attributes
 RECORD_BYTES_MIN: Final = 7
-CODECS: Final = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
+UNPACKED_BYTES_MAX: Final = 64 << 20  # of a record batch, which is some megabytes at most where somebody sends events
 BEYOND: Final = 1 << 62  # a place behind all data: where something was cut off
 CORRUPT: Final = -1
 
@@ -134,12 +138,12 @@ def _unpack(data: U8, heads: I64, position: int, columns: I64) -> tuple[int, int
     return found, headers_most
 
 
-def unpacked(batches: list[tuple[Head, memoryview]], position: int) -> Batch:
-    """The records from `position` on of record batches, each with all of its bytes.
+def unpacked(batches: list[tuple[Head, bytes]], position: int) -> Batch:
+    """The records from `position` on of record batches, each with the bytes of its records, decompressed.
 
-    Raises CorruptRecordException, UnsupportedCodecError.
+    Raises CorruptRecordException.
     """
-    parts = [_decompressed(head.attributes & CODEC, raw[HEAD.size :]) for head, raw in batches]
+    parts = [part for _, part in batches]
     data = parts[0] if len(parts) == 1 else b"".join(parts)
     heads = np.empty((len(batches), 5), np.int64)
     end = 0
@@ -160,16 +164,53 @@ def unpacked(batches: list[tuple[Head, memoryview]], position: int) -> Batch:
     return Batch(offsets, times, values if 2 * headers < 32 else Records.of(list(values)))
 
 
-def _decompressed(number: int, payload: memoryview) -> bytes:
+def decompressed(head: Head, raw: memoryview) -> tuple[Head, bytes]:
+    """A record batch with the bytes of its records. Raises CorruptRecordException, UnsupportedCodecError.
+
+    One that unpacks to more than UNPACKED_BYTES_MAX, as a megabyte of a producer's can to thirty gigabytes, gets a
+    record in the place of its own, which says so: no format reads it, and so it is a dead letter, and the partition
+    goes on.
+    """
+    number, payload = head.attributes & CODEC, raw[HEAD.size :]
     if number == 0:
-        return bytes(payload)
+        return head, bytes(payload)
     if number not in CODECS:
         raise UnsupportedCodecError(f"compression {number} is none of {sorted(CODECS)}")
     try:
-        data: bytes = CODECS[number](payload)
+        data = CODECS[number](payload)
     except Exception as why:  # each of the libraries has errors of its own
         raise CorruptRecordException(f"compression {number}: {why}") from why
-    return data
+    if len(data) <= UNPACKED_BYTES_MAX:
+        return head, data
+    said = (
+        f"left out: offsets {head.offset} to {head.next_offset - 1}, whose {len(payload)} bytes unpack to more than "
+        f"{UNPACKED_BYTES_MAX}"
+    )
+    return head._replace(records=1, attributes=head.attributes & ~CODEC), _record(said.encode())
+
+
+def _record(value: bytes) -> bytes:
+    """A record of format v2 of 64 to 8191 bytes, without a key, at the offset and the time of its batch."""
+    size = 2 * len(value)
+    body = b"\0\0\0\1" + bytes([size & 127 | 128, size >> 7]) + value + b"\0"
+    size = 2 * len(body)
+    return bytes([size & 127 | 128, size >> 7]) + body
+
+
+def _gzip(payload: memoryview) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(payload)) as file:
+        return file.read(UNPACKED_BYTES_MAX + 1)
+
+
+def _zstd(payload: memoryview) -> bytes:
+    with zstandard.ZstdDecompressor().stream_reader(payload, read_across_frames=True) as file:
+        return file.read(UNPACKED_BYTES_MAX + 1)
+
+
+# gzip and zstd are told where to stop; snappy's bytes become 22 times as many at most, and those of lz4 255 times.
+CODECS: Final[dict[int, Callable[[memoryview], bytes]]] = {
+    1: _gzip, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: _zstd,
+}  # fmt: skip
 
 
 class _Fetched(MemoryRecords):  # type: ignore[misc]  # aiokafka has no types
@@ -229,9 +270,9 @@ def fetcher_of() -> Any:
 
         def _pulled(self, most: int) -> Batch:
             """The records of as many record batches as it takes for `most`."""
-            batches: list[tuple[Head, memoryview]] = []
-            count, self._behind = 0, self.next_fetch_offset
-            while count < most and (raw := self._next()):
+            batches: list[tuple[Head, bytes]] = []
+            count, size, self._behind = 0, 0, self.next_fetch_offset
+            while count < most and size < UNPACKED_BYTES_MAX and (raw := self._next()):
                 if raw[MAGIC_AT] != V2:
                     raise UnsupportedForMessageFormatError(
                         f"{self._tp}: records of format {raw[MAGIC_AT]}; only {V2} is read, which is Kafka's since 0.11"
@@ -242,8 +283,9 @@ def fetcher_of() -> Any:
                 if self._check_crcs and calc_crc32c(raw[CRC_FROM:]) != head.crc:
                     raise CorruptRecordException(f"{self._tp}: the record batch at offset {head.offset} is damaged")
                 if not self._passed_over(head, raw):
-                    batches.append((head, raw))
-                    count += head.records
+                    batches.append(decompressed(head, raw))
+                    count += batches[-1][0].records
+                    size += len(batches[-1][1])
                 self._behind = head.next_offset
             return unpacked(batches, self.next_fetch_offset) if batches else Batch.of(())
 

@@ -19,6 +19,8 @@ from stream.checks import COUNT_MAX, TIME_MS_END
 SCHEMA: Final = "tripline.signal/1"
 SKETCH: Final = 1024  # smallest hashes kept to count distinct ones: exact below, within 3 % beyond
 
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,256}\Z")]  # it becomes part of names and headers
+Status = Annotated[str, Meta(pattern=r"^(open|update|closed)\Z")]
 Ms = Annotated[int, Meta(ge=0, lt=2 * TIME_MS_END)]
 Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 Line = Annotated[int, Meta(ge=-COUNT_MAX, le=COUNT_MAX)]
@@ -51,10 +53,10 @@ class Signal(msgspec.Struct, frozen=True):
     """
 
     schema: str
-    id: str
+    id: Id
     partition: Annotated[int, Meta(ge=-1, lt=1 << 31)]
     revision: Count
-    status: str  # open, update, closed
+    status: Status
     kind: str
     value: str
     score: Number

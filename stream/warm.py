@@ -19,7 +19,7 @@ from stream import blocks
 from stream.align import Aligner
 from stream.batch import Batch, Record
 from stream.config import Config
-from stream.fetch import HEAD, Head, unpacked
+from stream.fetch import HEAD, Head, decompressed, unpacked
 from stream.ingest import Ingest
 from stream.pipeline import Pipeline
 
@@ -68,7 +68,7 @@ def _sent(records: Sequence[Record]) -> Batch:
     for record in records:
         builder.append(record.offset, record.timestamp, None, record.value, [])
     raw = memoryview(bytes(builder.build()))
-    return unpacked([(Head(*HEAD.unpack_from(raw)), raw)], 0)
+    return unpacked([decompressed(Head(*HEAD.unpack_from(raw)), raw)], 0)
 
 
 def _records() -> Iterator[Record]:

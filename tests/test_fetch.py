@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import tracemalloc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream import fetch
+from stream.decode import detect
 from stream.fetch import consumer_of, fetcher_of
 
 TP = TopicPartition("access", 0)
@@ -132,6 +135,34 @@ def test_records_and_positions_are_aiokafkas(log: bytes, data: st.DataObject) ->
     for count, behind in stops:  # whoever begins anew there gets the rest
         assert all(offset < behind for offset in offsets[:count])
         assert all(offset >= behind for offset in offsets[count:])
+
+
+@pytest.mark.parametrize("kind", [GZIP, ZSTD])
+def test_a_batch_that_unpacks_to_gigabytes_is_left_out_and_says_so(kind: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The partition goes on behind it, and no more memory is taken than may be."""
+    monkeypatch.setattr(fetch, "UNPACKED_BYTES_MAX", 1 << 20)
+    small, large = Row(0, 7, None, b"{}", []), Row(0, 9, b"k", bytes(8 << 20), [("h", b"v")])
+    log = log_of([built([small], kind), built([large], kind, behind=1), built([small], kind)], 5)
+    tracemalloc.start()
+    found = ours(log, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found is not None
+    rows, behind = found
+    assert [(offset, time) for offset, time, _ in rows] == [(5, 7), (6, 9), (8, 7)]
+    assert rows[1][2].startswith(b"left out: offsets 6 to 7, whose ")
+    assert behind == 9
+    assert peak < 4 << 20
+    assert detect([rows[1][2]]) is None
+
+
+@pytest.mark.parametrize("kind", [NONE, GZIP, SNAPPY, LZ4, ZSTD])
+def test_what_is_taken_at_once_has_a_limit_and_all_of_it_comes(kind: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "UNPACKED_BYTES_MAX", 1 << 20)
+    log = log_of([built([Row(0, n, None, bytes([n]) * 400_000, [])], kind) for n in range(9)], 0)
+    sizes: list[tuple[int, int]] = []
+    assert ours(log, 0, stops=sizes) == theirs(log, 0)
+    assert [count for count, _ in sizes] == [3, 6, 9]
 
 
 def test_an_end_of_a_transaction_that_is_no_text_is_damage() -> None:

@@ -35,6 +35,7 @@ def evidence(**fields: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "fields",
     [
+        {"id": ""}, {"id": "tl-1\n"}, {"id": "a b"}, {"status": "opened"},
         {"members": []}, {"members": evidence(feature=-1)}, {"members": evidence(horizon=9)},
         {"members": evidence(bits=1e300)}, {"members": evidence(tests=0.0)}, {"members": evidence(time=-1)},
         {"subjects": [2**64 - 1, 2**64]}, {"subjects": [0]}, {"sources": [-1]}, {"subjects": [1] * 1025},

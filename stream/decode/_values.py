@@ -52,9 +52,12 @@ def _verb(value: object) -> Value:
 def _epoch(to_ms: int | Fraction) -> Callable[[object], Value]:
     def read(value: object) -> Value:
         number = _number(value)
-        if isinstance(number, float) and not math.isfinite(number):
+        if number is None:
             return None
-        return None if number is None else int(number * to_ms)  # a fraction of a millisecond is dropped
+        ms = number * to_ms
+        if isinstance(ms, float) and not math.isfinite(ms):  # it may become so by being multiplied
+            return None
+        return int(ms)  # a fraction of a millisecond is dropped
 
     return read
 

@@ -21,6 +21,7 @@ from stream.checks import TIME_MS_END
 from stream.deadletters import DeadLetter, encoded
 from stream.decode import Format, decode_batch, detect, format_named
 from stream.errors import TriplineError, UsageError
+from stream.events import BadRecord
 from stream.framing import LINES, framer
 from stream.logs.sample import event
 from stream.sink import LineSink
@@ -90,6 +91,8 @@ def read(path: str, reason: str | None = None) -> Iterator[Letter]:
             yield from _those(framing.finish(), path, reason)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); name a file of --dead-letters") from error
+    except BadRecord as why:
+        raise TriplineError(f"{path}: what is packed breaks off: {why.detail}") from None
 
 
 def _those(framed: Any, path: str, reason: str | None) -> Iterator[Letter]:

@@ -74,6 +74,15 @@ def test_what_is_not_there_is_a_reason(tmp_path: Path, changed: dict[str, Any], 
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize("value", [1e308, -1e308, 1e300, -(2**63)])
+@pytest.mark.parametrize("kind", ["seconds", "milliseconds", "microseconds", "nanoseconds"])
+def test_a_time_beyond_all_times_is_a_reason(tmp_path: Path, kind: str, value: Any) -> None:
+    fmt = mapping(tmp_path, HOUSE.replace('"seconds"', f'"{kind}"'))
+    block, rejected = decode_batch(fmt, [orjson.dumps(BASE | {"ts": value})], "t", np.array([1]), 2**60)
+    assert len(block) == 0
+    assert [each.reason in REASONS for each in rejected] == [True]
+
+
 @pytest.mark.parametrize(("kind", "value"), [
     ("seconds", 1750748400), ("seconds", "1750748400.000"), ("milliseconds", 1750748400000),
     ("microseconds", 1750748400000999), ("nanoseconds", 1750748400000999999), ("rfc3339", "2025-06-24T07:00:00Z"),

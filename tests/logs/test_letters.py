@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from stream.cli import main
 from stream.deadletters import RAW_BYTES_MAX, DeadLetter, DeadLetters
+from stream.errors import TriplineError
 from stream.ingest import letter as topic_letter
 from stream.logs import letters
 
@@ -106,3 +107,13 @@ def test_what_is_no_letter_is_said_with_its_line(
     assert main(["dead-letters", "list", str(path)]) == 1
     assert "line 1 is no dead letter" in capsys.readouterr().err
     assert main(["dead-letters", "list", str(tmp_path / "none")]) == 2
+
+
+def test_a_packed_file_of_letters_that_breaks_off_is_a_mistake_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "dead.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"origin":"a"}')[:-4])
+    with pytest.raises(TriplineError, match=r"dead.jsonl.gz: (line 1|what is packed breaks off)"):
+        list(letters.read(str(path)))
+    path.write_bytes(b"\x28\xb5\x2f\xfd" + b"?" * 20)
+    with pytest.raises(TriplineError, match=r"dead.jsonl.gz: what is packed breaks off: zstd"):
+        list(letters.read(str(path)))
