@@ -261,9 +261,9 @@ def fetcher_of() -> Any:
             except KafkaError:
                 self._at = len(self._data)
                 raise
-            except UnicodeDecodeError as why:  # aiokafka's reader of a transaction's end reads names of headers
+            except (ValueError, TypeError, struct.error) as why:  # by aiokafka's reader of how a transaction ends
                 self._at = len(self._data)
-                raise CorruptRecordException(f"{self._tp}: a header whose name is no text") from why
+                raise CorruptRecordException(f"{self._tp}: the end of a transaction that is none: {why}") from why
             self._left = whole[most:] or None
             self.next_fetch_offset = int(whole.offsets[most]) if self._left else self._behind
             return whole[:most]

@@ -14,7 +14,9 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from detectors.base import ENTITY, KINDS, Array, Columns, Detector
+from detectors.base import CLASSES, ENTITY, KINDS, Array, Columns, Detector
+from detectors.baselines.calibration import LEVELS
+from detectors.baselines.strangeness import STRANGENESS
 from detectors.fusion import Evidence
 from stream.correlate import Saved
 from stream.errors import TriplineError
@@ -22,6 +24,8 @@ from stream.incident import Incident
 from stream.signals import Count, Ms
 from stream.trace import ROW
 
+# Fields of detectors' columns that are places in arrays of theirs, and how long those are.
+INDEXES: Final = {"klass": CLASSES, "level": LEVELS, "strange": STRANGENESS, "strangest": STRANGENESS}
 UNFIT: Final = (
     "the state is of a version of Tripline that this one cannot read: use the version that wrote it, or begin anew "
     "with another state directory"
@@ -111,16 +115,28 @@ def _check_names(values: Values) -> None:
 def _fits(detector: Detector, make: Make, parts: Parts) -> bool:
     for kind, dtype in detector.columns.items():
         column = parts.get(f"table.{kind}", {}).get(f"columns.{detector.id}")
-        if column is None or column.dtype != dtype:
+        if column is None or column.dtype != dtype or not _within(column):
             return False
     found, due = parts.get(f"detector.{detector.id}", {}), detector.save()
     if {n: (a.dtype, a.ndim) for n, a in found.items()} != {n: (a.dtype, a.ndim) for n, a in due.items()}:
         return False
     try:
-        make(detector.id).load(found)
+        made = make(detector.id)
+        made.load(found)
     except ValueError:  # of another shape
         return False
-    return True
+    held: Columns = getattr(made, "held_slots", dict)()
+    return all(_below(slots, len(parts[f"table.{kind}"]["entities"])) for kind, slots in held.items())
+
+
+def _within(column: Array) -> bool:
+    """Whether what loops look things up by is within its bounds, of which compiled ones know nothing."""
+    names = set(column.dtype.names or ()) & INDEXES.keys()
+    return all(_below(column[name], INDEXES[name]) for name in names)
+
+
+def _below(values: Array, limit: int) -> bool:
+    return not values.size or (int(values.min()) >= -1 and int(values.max()) < limit)
 
 
 class Numbers:

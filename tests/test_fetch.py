@@ -165,10 +165,12 @@ def test_what_is_taken_at_once_has_a_limit_and_all_of_it_comes(kind: int, monkey
     assert [count for count, _ in sizes] == [3, 6, 9]
 
 
-def test_an_end_of_a_transaction_that_is_no_text_is_damage() -> None:
-    raw = built([Row(0, 0, ABORT, b"\x00" * 6, [("é", None)])], NONE, 1, CONTROL)
-    raw = signed(raw.replace("é".encode(), b"\xc9\x20"))
-    assert ours(log_of([raw], 0), 0) is None
+@pytest.mark.parametrize("key", [ABORT, b"\x00", None])
+def test_an_end_of_a_transaction_that_is_none_is_damage(key: bytes | None) -> None:
+    raw = built([Row(0, 0, key, b"\x00" * 6, [("é", None)])], NONE, 1, CONTROL)
+    if key == ABORT:
+        raw = raw.replace("é".encode(), b"\xc9\x20")
+    assert ours(log_of([signed(raw)], 0), 0) is None
 
 
 @settings(deadline=None)

@@ -134,6 +134,27 @@ def test_what_a_forger_wrote_is_refused_before_a_compiled_loop_runs_over_it(forg
         Pipeline(CONFIG, lambda _alert: None).load(meta, arrays)
 
 
+BEYOND: dict[str, tuple[str, str, int]] = {  # a field of an array of a detector's, and what no loop may look up
+    "concurrency": ("table.account/columns.concurrency", "level", 96),
+    "volume": ("table.account/columns.volume", "level", 255),
+    "drip": ("table.client/columns.drip", "klass", 5),
+    "unissued": ("detector.unissued/waiting", "slots", 2**31 - 1),
+}
+
+
+@pytest.mark.parametrize("detector", BEYOND)
+def test_a_detector_whose_state_points_beyond_its_arrays_begins_anew(detector: str) -> None:
+    meta, arrays = copy.deepcopy(early())
+    name, field, value = BEYOND[detector]
+    if not len(arrays[name]):
+        arrays[name] = np.zeros(1, arrays[name].dtype)
+    arrays[name][field][-1] = value
+    pipeline = Pipeline(CONFIG, lambda _alert: None)
+    pipeline.load(meta, arrays)
+    assert pipeline.anew == [detector]
+    pipeline.finish()
+
+
 def test_an_incident_of_an_origin_that_there_is_not_is_refused() -> None:
     meta, arrays, _, _ = saved(CONFIG, 0.75)
     incidents = meta["correlator"]["open"] + meta["correlator"]["closed"]

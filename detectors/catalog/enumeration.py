@@ -248,7 +248,7 @@ def _walk(
             if kind == ACCOUNT and at[i]["slot"] >= 0:
                 new = now // HOUR_S != np.int64(r["seen"][f]) // HOUR_S
                 taught = (new or r["hour_trials"][f] < TAUGHT_MAX) and weight == 1.0 and learn[i] != 0
-                excuse[i, f] = _custom(resources[at[i]["slot"]]["custom"][k, f, r["last"][f]], hit, taught)
+                excuse[i, f] = _custom(resources[at[i]["slot"]]["custom"][k, f, r["last"][f] & 1], hit, taught)
             peers = pop[kind, k, f]
             bits = _trial(r, f, now, hit, excuse[i, f], weight, learn[i], peers, survival[kind, k, 0, f])
             if hit and r["level"][f] >= gate[kind, k, 0, f]:

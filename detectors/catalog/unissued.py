@@ -266,6 +266,11 @@ class Unissued(ShareDetector):
         self._waiting = state["waiting"].astype(FIRST_USE)
         self._judged_from[...] = state["judged_from"]
 
+    def held_slots(self) -> Columns:
+        """The slots of what waits, by kind of entity: what is loaded must lie within the tables."""
+        slots = {kind: self._waiting["slots"][:, k] for k, kind in enumerate(("fleet", "issuer", "network", "client"))}
+        return {"credential": self._waiting["credential"], **slots}
+
 
 def _joined(first: Array, second: Array) -> Array:
     """Two arrays of one structured dtype, one after the other (numpy's concatenate compares dtypes field by field)."""
