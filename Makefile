@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint evaluate bench bench-kafka bench-respond kafka stack fuzz sbom audit lock clean
+.PHONY: help setup demo test lint evaluate bench bench-kafka bench-respond bench-snapshot kafka stack fuzz sbom audit lock \
+	clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.ready ## prepare .venv with the tripline command in it
 
@@ -45,6 +46,9 @@ bench-kafka: setup ## speed of one worker on a real broker (needs Java 17 and Ma
 
 bench-respond: setup ## speed of the alert plane on a real broker (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.bench.respond
+
+bench-snapshot: setup ## what a snapshot of a million entities writes, and what waits meanwhile
+	@$(BIN)/python -m tests.bench.snapshot
 
 BROKERS ?= 1
 kafka: setup ## a real Apache Kafka on this machine, for development: BROKERS=1 or 3 (needs Java 17 and Maven)

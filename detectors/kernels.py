@@ -40,6 +40,11 @@ def kernel(function: F) -> F:
     return cast(F, _numba.njit(cache=True, error_model="numpy")(function))
 
 
+def unlocked(function: F) -> F:
+    """As `kernel`, for passes over gigabytes: the interpreter's lock is free meanwhile, so an event loop goes on."""
+    return cast(F, _numba.njit(cache=True, error_model="numpy", nogil=True)(function))
+
+
 def inline(function: F) -> F:
     """As `kernel`, for small helpers that belong inside the loops of others."""
     return cast(F, _numba.njit(cache=True, error_model="numpy", inline="never")(function))

@@ -7,7 +7,7 @@ between a snapshot and what was committed is taken in again without a word.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -19,14 +19,15 @@ from stream.alerts import severity_of
 from stream.align import Aligner
 from stream.batch import Batch
 from stream.blocks import BadBlock, PackedBlock
-from stream.checkpoint import Snapshot, StateDirectory
+from stream.checkpoint import StateDirectory
 from stream.config import Config, fingerprint
 from stream.errors import TriplineError
 from stream.ingest import Counts, letter
 from stream.origins import unstamped
 from stream.pipeline import Pipeline
 from stream.signals import Signal
-from stream.store import Store, StoreError
+from stream.snapshot import Snapshot
+from stream.store import Copy, Sent, Store, StoreError, chain
 from stream.transact import Message
 
 COPY_S: Final = 3.0  # that a copy which is on its way is waited for when the partition goes away
@@ -51,7 +52,9 @@ class Detect:
         self._directory: StateDirectory | None = None
         self._store = Store(config.worker.store, partition) if config.worker.store else None
         self._copied_at = -config.worker.store_every_s
+        self._chain: list[Sent] = []  # the latest snapshot, behind all that it rests on
         self.snapshot_bytes = 0
+        self.snapshot_chain_bytes = 0
         self.snapshot_s = 0.0
         self._renew()
 
@@ -124,20 +127,22 @@ class Detect:
         watermarks, held = self.aligner.save()
         arrays |= {_HELD + name: array for name, array in held.items()}
         named = {"offset": offset, "watermarks": watermarks, "pipeline": meta}
-        self.snapshot_bytes = self._opened().save(Snapshot(named, arrays))
+        saved = self._opened().save(Snapshot(named, arrays))
+        self.snapshot_bytes, self.snapshot_chain_bytes = saved.nbytes, saved.chain_nbytes
+        self._chain = [*([] if saved.whole else self._chain), Sent(saved.path, offset)]
         self._saved_offset, self._saved_at = offset, time.monotonic()
         self.snapshot_s = self._saved_at - began
-        self._copy(offset)
+        self._copy()
 
-    def _copy(self, offset: int) -> None:
+    def _copy(self) -> None:
         """Begin to copy the snapshot to the store, when that is due."""
-        store, path = self._store, self._opened().newest()
-        if store is None or path is None or time.monotonic() - self._copied_at < self._config.worker.store_every_s:
+        store = self._store
+        if store is None or time.monotonic() - self._copied_at < self._config.worker.store_every_s:
             return
         if store.failed:
             self._say(f"{self._topic}: no copy of a snapshot: {store.failed}")
         try:
-            if store.begin(path, offset):
+            if store.begin(self._chain):
                 self._copied_at = time.monotonic()
         except OSError as why:  # the disk has no room for another name
             self._say(f"{self._topic}: no copy of a snapshot: {why.strerror}")
@@ -182,19 +187,16 @@ class Detect:
         except TriplineError as why:
             error = why
         if self._store is not None and committed is not None:
-            best = -1 if snapshot is None else int(snapshot.meta["offset"])
             try:
-                copies = [copy for copy in self._store.copies() if best < copy.offset <= wanted]
+                copies = self._store.copies()
                 for copy in sorted(copies, key=lambda copy: -copy.offset):
-                    self._opened().adopt(self._store.fetch(copy, self._opened().path))
+                    if copy.offset > wanted or (snapshot and copy.offset <= snapshot.meta["offset"]):
+                        continue
                     try:
-                        found = self._loaded(wanted, committed)
+                        snapshot = self._fetched(chain(copy, copies), wanted, committed) or snapshot
                     except TriplineError as why:  # it is damaged, and there is nothing else yet
                         self._say(f"{self._topic}: a copy from the store is refused: {why}")
                         error = why
-                        continue
-                    if found is not None and int(found.meta["offset"]) == copy.offset:
-                        return found
             except StoreError as why:
                 if snapshot is None:
                     raise
@@ -203,8 +205,16 @@ class Detect:
             raise error
         return snapshot
 
+    def _fetched(self, copies: Sequence[Copy], wanted: int, committed: int | None) -> Snapshot | None:
+        """A copy of the store behind what it rests on, taken into the directory and loaded, or what is best there."""
+        assert self._store is not None  # noqa: S101 - it gave the copies
+        if not copies[0].whole:
+            raise TriplineError(f"{copies[0].name}: what it rests on is missing (restore the file from a backup)")
+        self._opened().adopt(self._store.fetch(copies, self._opened().path))
+        return self._loaded(wanted, committed)
+
     def _loaded(self, wanted: int, committed: int | None) -> Snapshot | None:
-        snapshot, refused = self._opened().load(lambda s: _ahead(s, wanted, committed))
+        snapshot, refused = self._opened().load(lambda meta: _ahead(meta, wanted, committed))
         for sentence in refused:
             self._say(sentence)
         return snapshot
@@ -257,9 +267,9 @@ class Detect:
         return letter(self._config.kafka.dead_letters, origin or f"kafka:{self._topic}", offset, reason, detail, raw)
 
 
-def _ahead(snapshot: Snapshot, wanted: int, committed: int | None) -> str | None:
+def _ahead(meta: Mapping[str, Any], wanted: int, committed: int | None) -> str | None:
     """Why a snapshot is not used, or None."""
-    offset = snapshot.meta.get("offset")
+    offset = meta.get("offset")
     if not isinstance(offset, int):
         return "names no offset"
     if offset > wanted:

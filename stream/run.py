@@ -28,7 +28,7 @@ import numpy as np
 from stream import metrics
 from stream.alerts import Alert, encode
 from stream.blocks import PackedBlock
-from stream.checkpoint import Snapshot, StateDirectory
+from stream.checkpoint import StateDirectory
 from stream.config import Config, fingerprint
 from stream.deadletters import RAW_BYTES_MAX, DeadLetter, DeadLetters, letters
 from stream.decode import decode_packed
@@ -39,6 +39,7 @@ from stream.encode import alert_format
 from stream.enrich.enricher import enricher_of
 from stream.pipeline import Pipeline
 from stream.sink import LineSink
+from stream.snapshot import Snapshot
 from stream.source import Chunk, Position, inputs, open_source
 from stream.stop import Stop
 

@@ -201,3 +201,82 @@ def test_a_store_that_cannot_be_one_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(UsageError, match=r"pip install 'tripline\[store\]'"):
         Store("s3://bucket", 0)
+
+
+@pytest.fixture
+def _deltas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of states that fit a test."""
+    monkeypatch.setattr("stream.checkpoint.DELTAS_FROM_BYTES", 1)
+
+
+def named(url: str) -> list[str]:
+    """The objects of the store, by kind and number, the oldest first."""
+    files, path = fsspec.core.url_to_fs(url)
+    files.invalidate_cache()
+    names = [name.rpartition("/")[2] for name in files.ls(f"{path}/partition-0", detail=False)]
+    return [f"{name[0]}{int(name.split('-')[1])}" for name in sorted(names, key=lambda name: name.split("-")[1:])]
+
+
+@pytest.mark.usefixtures("_deltas")
+def test_what_a_snapshot_rests_on_is_copied_once_and_fetched_with_it(make: Make, url: str, log: list[Record]) -> None:
+    half = len(log) // 2
+    first = make("first", url)
+    first.recover(None, 0, len(log))
+    saved(first, taken(first, log[:3]))
+    first.save(taken(first, log[3:5]))  # not copied yet
+    saved(first, taken(first, log[5:half]))
+    assert named(url) == ["s1", "d2", "d3"]
+    second = make("second", url)
+    assert second.recover(half, 0, len(log)) == half
+    assert state(second.pipeline) == state(first.pipeline)
+    for stage in (first, second):
+        taken(stage, log[half:])
+    assert state(second.pipeline) == state(first.pipeline)
+    saved(second, len(log))  # a whole one, since it did not write what it fetched
+    assert named(url) == ["s1", "d2", "d3", "s4"]
+    assert make("second", url).recover(len(log), 0, len(log)) == len(log)
+
+
+@pytest.mark.usefixtures("_deltas")
+def test_who_finds_anothers_copy_in_between_copies_all_anew_and_old_chains_go(
+    make: Make, url: str, log: list[Record]
+) -> None:
+    first, second = make("first", url), make("second", url)
+    for stage in (first, second):
+        stage.recover(None, 0, len(log))
+    saved(first, taken(first, log[:3]))
+    saved(second, taken(second, log[:2]))
+    saved(first, taken(first, log[3:4]))
+    assert named(url) == ["s2", "s3", "d4"]
+    saved(second, taken(second, log[2:3]))
+    assert named(url) == ["s3", "d4", "s5", "d6"]
+    third = make("third", url)
+    assert third.recover(4, 0, len(log)) == 4  # the better one, not the last
+    assert state(third.pipeline) == state(first.pipeline)
+
+
+@pytest.mark.usefixtures("_deltas")
+@pytest.mark.parametrize("how", ["flipped", "truncated", "empty", "foreign", "gone"])
+def test_a_copy_that_rests_on_a_damaged_one_is_refused_and_what_is_sound_used(
+    make: Make, url: str, log: list[Record], how: str
+) -> None:
+    first = make("first", url)
+    first.recover(None, 0, len(log))
+    for stop in (3, 6, 9):
+        saved(first, taken(first, log[stop - 3 : stop]))
+    files, path = fsspec.core.url_to_fs(url)
+    names = sorted(files.ls(f"{path}/partition-0", detail=False))  # delta 2, delta 3, snapshot 1
+    if how == "gone":
+        files.rm_file(names[0])
+    else:
+        damaged(files, names[0], how)
+    said: list[str] = []
+    second = make("second", url, said)
+    assert second.recover(9, 0, len(log)) == 3
+    assert any("restore the file from a backup" in each for each in said)
+    if how == "gone":
+        assert (
+            f"a copy from the store is refused: {names[1].rpartition('/')[2]}: what it rests on is missing" in said[0]
+        )
+    taken(second, log[3:9])
+    assert state(second.pipeline) == state(first.pipeline)

@@ -29,6 +29,10 @@ _SNAPSHOTS: Final[tuple[tuple[str, str, Callable[[Detect], float]], ...]] = (
         lambda stage: stage.snapshot_age_s,
     ),
     ("tripline_snapshot_bytes", "Bytes of a partition's latest snapshot.", lambda stage: stage.snapshot_bytes),
+    (
+        "tripline_snapshot_chain_bytes", "Bytes of a partition's latest snapshot and of all that it rests on.",
+        lambda stage: stage.snapshot_chain_bytes,
+    ),
     ("tripline_snapshot_seconds", "Time that a partition's latest snapshot took.", lambda stage: stage.snapshot_s),
 )  # fmt: skip
 # A rate needs what it rises from: those that were not seen yet are at 0.
