@@ -94,7 +94,9 @@ def encoded(
     base: the checksum of the file that a delta rests on. TypeError and ValueError for what a file cannot hold.
     """
     table = _Table()
-    indexes = [{"together": each.together, "array": table.add("", each.pieces, _all(each.pieces))} for each in changes]
+    indexes = [
+        {"together": each.together, "array": table.add("index", each.pieces, _all(each.pieces))} for each in changes
+    ]
     ordinals = {name: n for n, each in enumerate(changes) for name in each.names}
     arrays: list[dict[str, Any]] = []
     for name, array in snapshot.arrays.items():

@@ -15,16 +15,20 @@ import numpy as np
 import orjson
 
 from detectors.base import Array, Columns
+from stream.changes import Changes
 from stream.checkpoint import StateDirectory
 from stream.config import Config, EntitiesMax
 from stream.errors import TriplineError
 from stream.pipeline import Pipeline
+from stream.snapshot import Snapshot, encoded
 from tests.fuzz.target import PART, Target, parts
 from tests.streams import DAY_MS, HOUR_MS, START_MS, block, event, regulars
 from tests.test_checkpoint import SMALL, entry, forged, header, same, saved
 
 SMALL_TABLES: Final = EntitiesMax(*[40] * len(EntitiesMax.__struct_fields__))
 CONFIG: Final = Config(warmup_h=2.0, session_lifetime_h=2.0, tick_s=600, entities_max=SMALL_TABLES)
+BASE: Final = Snapshot({}, {"t/a": np.zeros((5, 8)), "one": np.array(3.5)})
+BASE_CHECKSUM: Final = encoded(BASE, "ours")[0]
 
 
 def stored(data: bytes) -> None:
@@ -46,15 +50,43 @@ def stored(data: bytes) -> None:
             assert same(state.load()[0], snapshot)
 
 
+def rested(data: bytes) -> None:
+    """A delta is read onto what it rests on, or that is used and the delta refused. Checksums are made right."""
+    head, body = parts(data, 2)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "state"
+        saved(path, BASE)
+        forged(Path(folder), _checked(head, body), body, version=2)
+        Path(folder, f"snapshot-{1:020}.tripline").rename(path / f"snapshot-{2:020}.tripline")
+        with StateDirectory(path, "ours") as state:
+            snapshot, refused = state.load()
+            assert snapshot is not None
+            assert same(snapshot, BASE) if refused else all(a.flags.c_contiguous for a in snapshot.arrays.values())
+
+
+def deltas() -> list[bytes]:
+    """Rows that changed, that are new, and that are gone; an array of which all is there, and one that is new."""
+    found = []
+    for rows, pieces in ((5, [0, 3]), (7, [1, 5, 6]), (2, [])):
+        table = np.ones((rows, 8))
+        index = Changes(("t/a",), 1, np.array(pieces, np.int64))
+        arrays = {"t/a": table, "one": np.array(4.5), "new": np.arange(3)}
+        _, sent = encoded(Snapshot({}, arrays), "ours", BASE_CHECKSUM, [index])
+        whole = b"".join(sent)
+        length = int.from_bytes(whole[12:20], "little")
+        found.append(whole[20 : 20 + length] + PART + whole[-(-(20 + length + 4) // 64) * 64 :])
+    return found
+
+
 def _checked(head: bytes, body: bytes) -> bytes:
     """The header with the checksums that the body has."""
     try:
         told = orjson.loads(head)
-        for each in told["arrays"]:
+        for each in [*told["arrays"], *(index["array"] for index in told.get("indexes", []))]:
             start, count = each["offset"], each["nbytes"]
             each["crc32"] = zlib.crc32(body[start : start + count])
         return orjson.dumps(told)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError, KeyError, TypeError):
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, AttributeError, KeyError, TypeError):
         return head
 
 
@@ -180,4 +212,7 @@ def states() -> list[bytes]:
     return [meta, meta + PART + bytes([3, 6, 0, 0, 0, 0]), meta + PART + bytes([255, 7, 0, 2, 1, 0])]
 
 
-TARGETS: Final = [Target("snapshot.file", stored, files), Target("snapshot.state", loaded, states, compiled=True)]
+TARGETS: Final = [
+    Target("snapshot.file", stored, files), Target("snapshot.delta", rested, deltas),
+    Target("snapshot.state", loaded, states, compiled=True),
+]  # fmt: skip
