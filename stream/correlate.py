@@ -30,6 +30,9 @@ EXPLAINED_MIN: Final = 0.1  # ... when so much of the entity's own evidence is t
 ALIKE_MIN: Final = 0.3  # the same, where a detector has found both
 BEFORE_MS: Final = 600_000  # an incident's first events may be earlier than its first evidence
 WITHIN_MIN: Final = 0.5  # of an entity's evidence, in the events of an incident that it joins
+BROAD_MIN: Final = 0.05  # of all traffic: who has that in common with an incident may well have nothing to do with it
+TARGETS: Final = ("resource", "fleet")  # what many read without knowing of each other
+ALIAS_MIN: Final = 0.9  # of the events of either: two names of one thing
 FRESH_MS: Final = HOUR_MS  # two campaigns do not begin on the same events within the hour
 CAUSE_MS: Final = 6 * HOUR_MS  # findings of one cause belong together while they are not farther apart
 SIGNALS_MAX: Final = 200  # looked at in one tick, strongest first
@@ -64,6 +67,7 @@ class Correlator:
         self.sensitivity: Callable[[Iterable[str]], str] = lambda _resources: ""  # the highest of some resources'
         self._detectors = detectors
         self._bit = {d.id: bit for bit, d in enumerate(detectors)}
+        self._units = {d.id: [f.unit for f in d.features] for d in detectors}
         self._tables = tables
         self._columns = {d.id: {k: tables[k].columns[d.id] for k in d.columns} for d in detectors}
         self._trace = trace
@@ -118,11 +122,11 @@ class Correlator:
             return
         mask = self._mask(new)
         for incident in self.open:
-            if self._same(incident, new, now_ms):
+            if self._same(incident, new, fusion, now_ms):
                 for each in new:
                     self._join(incident, each, score)
                 return
-        again = next((i for i in self._closed if i.entity == entity and i.mask & mask), None)
+        again = next((i for i in self._closed if i.mask & mask and self._alias(i.entity, entity, mask)), None)
         crossed = max(e.time for e in new)
         if again is not None and now_ms - again.last <= REOPEN_MS and score < again.score + SEVERITY_STEP:
             if crossed <= again.last:  # what closed it is all there is
@@ -136,6 +140,7 @@ class Correlator:
             again = Incident(
                 id=self._id(entity, min(e.time for e in new)), kind=entity[0], value=entity[1],
                 mask=self._mask(new[:1]), start=crossed, crossed=crossed, last=crossed, opened_at=now_ms,
+                share=self._share(entity),
             )  # fmt: skip
             self.open.append(again)
             self.opened += 1
@@ -144,12 +149,13 @@ class Correlator:
         for each in new:
             self._join(again, each, score)
 
-    def _same(self, incident: Incident, new: list[Evidence], now_ms: int) -> bool:
+    def _same(self, incident: Incident, new: list[Evidence], fusion: Fusion, now_ms: int) -> bool:
         """Whether this evidence tells of the incident: their events are the same, and not by coincidence.
 
         Either the entity has a good part of the incident's events and is explained by them, or most of its events are
-        the incident's: then the incident has to be fresh, or of the same kind, or about something that is rare
-        otherwise (a broad incident must not swallow whatever comes later).
+        the incident's: then the incident has to be fresh, or go on in the same way and be stronger, or be about what
+        thieves have in common and few others have (a page that everybody reads, a usual browser must not swallow
+        whatever comes later).
         """
         entity = new[0].kind, new[0].value
         fresh = now_ms - incident.crossed <= FRESH_MS
@@ -162,13 +168,33 @@ class Correlator:
         theirs = self._rows(*incident.entity, incident.mask) & recent
         if not mine.any() or not theirs.any():
             return False
-        within = np.count_nonzero(mine & self._touching(incident.entity)) / np.count_nonzero(mine)
-        covered = np.count_nonzero(theirs & self._touching(entity)) / np.count_nonzero(theirs)
+        weight = self._weight(new[0])
+        within = _share(weight, mine, self._touching(incident.entity))
+        covered = _share(weight, theirs, self._touching(entity))
         if covered >= COVERED_MIN and within >= EXPLAINED_MIN:
             return True
-        if within >= ALIKE_MIN and any(e.detector == m.detector for e in new for m in incident.members.values()):
+        if fresh or not (incident.kind in TARGETS or incident.share >= BROAD_MIN):
+            alike = any(e.detector == m.detector for e in new for m in incident.members.values())
+            return within >= (ALIKE_MIN if alike else WITHIN_MIN)
+        goes_on = {e.detector for e in fusion.evidence(incident.entity)}
+        stronger = fusion.joint(new) > incident.score
+        return within >= ALIKE_MIN and not stronger and any(e.detector in goes_on for e in new)
+
+    def _alias(self, known: Entity, entity: Entity, mask: int) -> bool:
+        """Whether two entities are one by all that such evidence rests on, as an account and its only key are."""
+        if known == entity:
             return True
-        return bool(within >= WITHIN_MIN and (fresh or self._share(incident.entity) <= WITHIN_MIN * within))
+        mine, theirs = self._rows(*entity, mask), self._rows(*known, mask)
+        return bool(
+            (mine & theirs).any()
+            and np.count_nonzero(mine & theirs) >= ALIAS_MIN * max(np.count_nonzero(mine), np.count_nonzero(theirs))
+        )
+
+    def _weight(self, evidence: Evidence) -> npt.NDArray[np.float64]:
+        """What each row of the trace counts for, by what the evidence measures: one export may be all there is."""
+        unit = self._units[evidence.detector][evidence.feature]
+        rows = self._trace.rows
+        return rows[unit] if unit in ("records", "bytes") else np.ones(len(rows))
 
     def _one_cause(self, incident: Incident, evidence: Evidence, now_ms: int) -> bool:
         """Whether the incident rests on findings of the same detector behind which there has to be the same cause."""
@@ -277,3 +303,11 @@ class Correlator:
         """Continue from what `save` gave."""
         self.open, self._closed = saved.open, saved.closed
         self.opened, self.budget.spent = saved.opened, saved.spent
+
+
+def _share(weight: npt.NDArray[np.float64], rows: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> float:
+    """How much of what the rows weigh is among others, by weight; by number where they weigh nothing."""
+    whole = float(weight[rows].sum())
+    if whole <= 0.0:
+        return int(np.count_nonzero(rows & among)) / max(int(np.count_nonzero(rows)), 1)
+    return float(weight[rows & among].sum()) / whole

@@ -33,6 +33,7 @@ class Incident(msgspec.Struct):
     crossed: Ms
     last: Ms
     opened_at: Ms
+    share: Number = 0.0  # of all traffic that its entity had when it was opened
     status: str = "open"
     revision: Count = 0
     score: Number = 0.0

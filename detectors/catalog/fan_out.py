@@ -1,6 +1,7 @@
 """Fan-out: how many different people's data an entity reaches.
 
-Measures distinct subjects (the account itself where an event names no subject) over 20 minutes and a day.
+Measures distinct subjects over 20 minutes and a day. Where an event names no subject, places count the account itself,
+and an employee's account the thing that it reads: a file, a repository.
 
 Statistic: each entity keeps a HyperLogLog of 32 registers of one day; an event that changes it stands for 1 /
 P(change) new subjects (the martingale estimator: Ting, "Streamed approximate counting of distinct elements", 2014;
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.base import Array, Feature, Frame
+from detectors.base import EMPLOYEE, Array, Feature, Frame
 from detectors.baselines.level import LevelDetector, level_dtype
 from detectors.kernels import AHEAD, inline, kernel, prefetch
 
@@ -87,7 +88,7 @@ class FanOut(LevelDetector):
         Feature(
             "subjects",
             "subjects",
-            "data of {observed} different people read in {window}, where {expected} are usual",
+            "data of {observed} different people or things read in {window}, where {expected} are usual",
             by_ones="always",
         ),
     )
@@ -100,10 +101,12 @@ class FanOut(LevelDetector):
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Count and score the subjects of each entity of each event, the fleet first; FINDING rows."""
         subjects = np.where(frame.reads, frame.hashes["subject"], np.uint64(0))
-        victims = np.where(frame.reads & (subjects == 0), frame.hashes["account"], subjects)
+        named = subjects != 0
+        victims = np.where(frame.reads & ~named, frame.hashes["account"], subjects)
+        things = np.where(frame.reads & ~named & (frame.klass == EMPLOYEE), frame.hashes["object"], subjects)
         x = np.empty((len(self.kinds), len(frame), 1))
         _new_subjects(
             tuple(columns[kind] for kind in self.kinds), tuple(frame.touch[kind] for kind in self.kinds),
-            tuple(subjects if kind == "account" else victims for kind in self.kinds), x,
+            tuple(things if kind == "account" else victims for kind in self.kinds), x,
         )  # fmt: skip
         return [self.score(frame, columns, x, bit)]

@@ -1,14 +1,15 @@
 """First seen: an account where it never was, and a crowd of accounts that are all new to the same place.
 
-Remembers for each account the networks, clients, resources and countries it used (15-bit fingerprints; a new one
-takes the last place and moves up as it is used again, so a burst of new ones does not push out the old).
+Remembers for each account the networks, clients, resources and countries it used, and of a machine the hosts (15-bit
+fingerprints; a new one takes the last place and moves up as it is used again, so a burst of new ones does not push out
+the old).
 
 Statistic, for an account: the surprisal -log2 of how often an active hour of its class shows this pattern of novelty
-or more (network, client, resource, country, and a network that is new to everyone), less log2 of how much more often
-than its peers this account shows any. For a network, client, resource or issuer: the share of the accounts arriving
-there whose network is new to them, by Chernoff's bound against its own share and its peers',
+or more (network, client, resource, country, host, and a network that is new to everyone), less log2 of how much more
+often than its peers this account shows any. For a network, client, resource or issuer: the share of the accounts
+arriving there whose network is new to them, by Chernoff's bound against its own share and its peers',
 `detectors.baselines.share`. Entities: account (services, whose networks hardly ever change, are a class of their
-own), network, client, resource, issuer. Units: new places, accounts. Memory: 40 bytes an account, 48 bytes an entity
+own), network, client, resource, issuer. Units: new places, accounts. Memory: 46 bytes an account, 48 bytes an entity
 of the other kinds. Cold start: an account is judged from its fourth active hour on; a new issuer or network is judged
 by its crowd, as its peers are. Evasion: working from a network and client that the account already uses; a stolen
 session replayed from home. Misses: accounts that change place all the time, and a first visit of an account that was
@@ -23,13 +24,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.base import CLASSES, FINDING, KINDS, Array, Feature, Frame
+from detectors.base import CLASSES, FINDING, KINDS, SERVICE, Array, Feature, Frame
 from detectors.baselines.calibration import LEVELS
 from detectors.baselines.share import SHARE, TRIAL, ShareDetector
 from detectors.kernels import LN2, inline, kernel, level_of
 
-NETWORK, CLIENT, RESOURCE, COUNTRY, NEW_TO_ALL = 1, 2, 4, 8, 16
-PATTERNS: Final = 32
+NETWORK, CLIENT, RESOURCE, COUNTRY, NEW_TO_ALL, HOST = 1, 2, 4, 8, 16, 32
+PATTERNS: Final = 64
 WARM_HOURS: Final = 3.0
 NEW_TO_ALL_H: Final = 24.0
 HOURS_MAX: Final = 1e6  # of a class, before old hours fade
@@ -43,6 +44,7 @@ PLACES: Final = np.dtype(
         ("client", np.uint16, (4,)),
         ("resource", np.uint16, (8,)),
         ("country", np.uint16, (2,)),
+        ("host", np.uint16, (3,)),  # addresses, of machines: people's change
         ("novel", np.uint8),  # events that were new in any way
     ],
     align=True,
@@ -72,9 +74,9 @@ def _is_new(known: Array, h: int) -> bool:
 @kernel
 def _arrive(
     places: Array, accounts: Array, networks: Array, clients: Array, resources: Array, issuers: Array,
-    h_network: Array, h_client: Array, h_resource: Array, h_country: Array, succeeded: Array, time: Array, klass: Array,
-    hours: Array, patterns: Array, survival: Array, gate: Array, kind: int, mark: Any, marks: Array,
-    trials: Array, counts: Array, out: Array,
+    h_network: Array, h_client: Array, h_resource: Array, h_country: Array, h_source: Array, succeeded: Array,
+    time: Array, klass: Array, hours: Array, patterns: Array, survival: Array, gate: Array, kind: int, mark: Any,
+    marks: Array, trials: Array, counts: Array, out: Array,
 ) -> int:  # fmt: skip
     found = 0
     for i in range(accounts.shape[0]):
@@ -95,6 +97,8 @@ def _arrive(
             pattern |= RESOURCE
         if _is_new(r["country"], h_country[i]):
             pattern |= COUNTRY
+        if k >= SERVICE and _is_new(r["host"], h_source[i]):
+            pattern |= HOST
         active = np.float64(t["active"][0])
         if active < WARM_HOURS:
             continue
@@ -171,7 +175,8 @@ def _places(pattern: float) -> str:
     """The places that the bits of a pattern stand for."""
     names = ("network", "client", "resource", "country")
     found = [name for bit, name in enumerate(names) if int(pattern) >> bit & 1]
-    return " and ".join(found) + (" (a network new to everyone)" if int(pattern) & 16 else "")
+    found += ["host"] * bool(int(pattern) & HOST)
+    return " and ".join(found) + (" (a network new to everyone)" if int(pattern) & NEW_TO_ALL else "")
 
 
 class FirstSeen(ShareDetector):
@@ -211,9 +216,10 @@ class FirstSeen(ShareDetector):
         out = np.empty(len(frame), FINDING)
         found = _arrive(
             columns["account"], touch["account"], touch["network"], touch["client"], touch["resource"], touch["issuer"],
-            hashes["network"], hashes["client"], hashes["resource"], hashes["country"], frame.succeeded, frame.time,
-            frame.klass, self._hours, self._patterns, self._survival.today[number, :, 0, 0],
-            self._survival.gate[number, :, 0, 0], number, np.uint16(1 << bit), frame.marks, trials, counts, out,
+            hashes["network"], hashes["client"], hashes["resource"], hashes["country"], hashes["source"],
+            frame.succeeded, frame.time, frame.klass, self._hours, self._patterns,
+            self._survival.today[number, :, 0, 0], self._survival.gate[number, :, 0, 0], number, np.uint16(1 << bit),
+            frame.marks, trials, counts, out,
         )  # fmt: skip
         crowds = [
             self.settle(kind, columns[kind], trials[c, : counts[c]], 1, bit, frame.marks)

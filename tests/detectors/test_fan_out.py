@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from detectors.base import TOUCH, Array
 from detectors.catalog.fan_out import REGISTERS, FanOut, _new_subjects
+from stream.events import AccessEvent
 from stream.siphash import hash_column, hash_key
+from tests.detectors.scenes import WHEN, entities, judged
+from tests.streams import DAY_MS, HOUR_MS, START_MS, event
 
 STANDARD_ERROR = 0.15  # as the module states
 SEEDS = 20
@@ -87,3 +90,26 @@ def test_every_register_full_is_still_finite() -> None:
     assert np.isfinite(x).all()
     assert state["registers"][1].max() <= 58
     assert len(state["registers"][1]) == REGISTERS
+
+
+def staff(files: list[str]) -> list[AccessEvent]:
+    """Forty employees who open three files a day, and one of them who opens these within the hour."""
+    place = {"account_kind": "employee", "subject": "", "source_ip": "10.1.0.7", "user_agent": "Chrome/141"}
+    events = [
+        event(START_MS + day * DAY_MS + (9 + n % 6) * HOUR_MS + k * 900_000, f"emp-{n}", resource="/files",
+              object=f"file-{n}-{day}-{k}", credential=f"e-{n}-{day}", **place)
+        for day in range(8) for n in range(40) for k in range(3)
+    ]  # fmt: skip
+    return events + [
+        event(WHEN + k * 30_000, "emp-7", resource="/files", object=name, credential="e-7-6", **place)
+        for k, name in enumerate(files)
+    ]
+
+
+def test_where_no_person_is_named_an_employee_is_judged_by_the_things_that_it_reads() -> None:
+    assert ("account", "emp-7") in entities(judged("fan_out", staff([f"file-x-{k}" for k in range(90)])))
+
+
+def test_who_reads_one_thing_again_and_again_is_not() -> None:
+    """The benign twin: a file that is saved and opened, saved and opened."""
+    assert judged("fan_out", staff(["file-7-6-0"] * 90)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stream.events import AccessEvent
 from tests.detectors.scenes import WHEN, entities, judged, usual
 from tests.streams import DAY_MS, HOUR_MS, START_MS, event
 
@@ -51,6 +52,39 @@ def test_a_service_in_a_network_where_it_never_was_is_found() -> None:
         for i in range(5)
     ]  # fmt: skip
     assert ("account", "job-3") in entities(judged("first_seen", events + moved, budget=10.0))
+
+
+def machines(moves: int = 0) -> list[AccessEvent]:
+    """Eighty jobs that run every hour on hosts of one network; `moves` of them on another host every time."""
+    return [
+        event(
+            START_MS + hour * HOUR_MS + job * 20_000, f"job-{job}", "export", "warehouse", account_kind="service",
+            credential=f"key-{job}", issuer="iam", subject="", user_agent="batch/1",
+            source_ip=f"10.0.{hour % 250 if job < moves else 0}.{job}", asn=64_501,
+        )
+        for hour in range(8 * 24) for job in range(80)
+    ]  # fmt: skip
+
+
+def elsewhere(job: int) -> list[AccessEvent]:
+    """A job on a host where it never was, a few steps from its own."""
+    return [
+        event(
+            WHEN + i * 60_000, f"job-{job}", "export", "warehouse", account_kind="service", credential=f"key-{job}",
+            issuer="iam", subject="", user_agent="batch/1", source_ip="10.0.0.251", asn=64_501,
+        )
+        for i in range(5)
+    ]  # fmt: skip
+
+
+def test_a_machine_on_another_host_of_its_network_is_found() -> None:
+    """Its key works from a host where it never was, with the same client."""
+    assert ("account", "job-50") in entities(judged("first_seen", machines() + elsewhere(50), budget=10.0))
+
+
+def test_a_machine_that_has_another_host_every_time_is_not() -> None:
+    """The benign twin: jobs that run wherever there is room."""
+    assert judged("first_seen", machines(moves=40) + elsewhere(7), budget=10.0) == []
 
 
 def test_a_session_replayed_from_home_is_not_found() -> None:

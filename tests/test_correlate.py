@@ -1,0 +1,90 @@
+"""What belongs together is one alert, and what does not is not hidden by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import cache
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors import catalog
+from stream.config import Config
+from stream.correlate import _share
+from stream.events import AccessEvent
+from tests.detectors.scenes import WHEN, usual
+from tests.streams import DAY_MS, HOUR_MS, START_MS, block, event, run
+
+VOLUME = Config(detectors={each: each == "volume" for each in catalog.detector_ids()}, warmup_h=72.0)
+
+
+def export(at: int, name: str, records: int, **more: str) -> AccessEvent:
+    """Something that one of the support takes out at home, with a session of the day."""
+    fields = {
+        "account_kind": "employee", "subject": "", "credential": f"e-{name}-{at // DAY_MS}", "records": records,
+        "bytes": 300 * records, "source_ip": f"203.{name.partition('-')[2]}.113.7",
+    }  # fmt: skip
+    return event(at, name, "export", "/support/audit-log", **(fields | more))
+
+
+@cache
+def office() -> tuple[AccessEvent, ...]:
+    """Customers, and twenty-four agents who export a little all day."""
+    rng = np.random.default_rng(3)
+    agents = [
+        export(
+            START_MS + day * DAY_MS + int(rng.uniform(9, 17) * HOUR_MS) + j * 600_000, f"agent-{n}",
+            int(30 * rng.lognormal(0, 1.3)),
+        )
+        for day in range(8) for n in range(24) for j in range(12)
+    ]  # fmt: skip
+    return (*usual(), *agents)
+
+
+def opened(events: Iterable[AccessEvent]) -> list[tuple[str, str, float]]:
+    """What alerts were opened about, and how many hours after WHEN."""
+    _, alerts = run([block(events)], VOLUME)
+    return [
+        (a.entity.kind, a.entity.value, (datetime.fromisoformat(a.time).timestamp() * 1000 - WHEN) / HOUR_MS)
+        for a in alerts
+        if a.status == "open"
+    ]
+
+
+def test_a_page_that_everybody_reads_does_not_hide_who_comes_later() -> None:
+    """Support is busy as never before, which is told of their page; later one of them takes a lot."""
+    rush = [export(WHEN + n * 40_000 + j * 5_000, f"agent-{n}", 60) for n in range(20) for j in range(60)]
+    theft = [export(WHEN + 100 * 60_000 + j * 20_000, "agent-23", 60) for j in range(60)]
+    told = opened([*office(), *rush, *theft])
+    assert [each[:2] for each in told if each[2] < 1.5] == [("resource", "/support/audit-log")]
+    assert ("account", "agent-23") in [each[:2] for each in told if each[2] < 2.5]
+
+
+def test_an_account_and_its_only_key_are_one_and_its_page_is_another() -> None:
+    """So that what was told of the one is not told again of the other a day later."""
+    burst = [
+        event(WHEN + j * 10_000, "job-3", "export", "warehouse", account_kind="service", credential="key-3",
+              issuer="iam", source_ip="10.0.0.3", user_agent="batch/1", subject="", records=50_000)
+        for j in range(60)
+    ]  # fmt: skip
+    pipeline, _ = run([block([*usual(), *burst])], VOLUME)
+    alias = pipeline.correlator._alias
+    account, key = ("account", "job-3"), ("credential", "key-3")
+    assert alias(account, key, 1)
+    assert alias(key, account, 1)
+    assert not alias(account, ("resource", "/api"), 1)
+    assert not alias(account, ("account", "job-4"), 1)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e9), st.booleans(), st.booleans()), min_size=1, max_size=30))
+def test_overlap_is_by_weight_and_by_number_where_nothing_weighs(rows: list[tuple[float, bool, bool]]) -> None:
+    """One export of 60,000 among a hundred small ones is nearly all of what was taken."""
+    weight, own, among = (np.array(column) for column in zip(*rows, strict=True))
+    share = _share(weight, own, among)
+    assert 0.0 <= share <= 1.0
+    assert _share(weight, own, own) == (1.0 if own.any() else 0.0)
+    assert np.isclose(_share(np.zeros(len(own)), own, among) * own.sum(), (own & among).sum())
+    one = np.arange(101) == 100
+    assert _share(np.where(one, 60_000.0, 10.0), np.ones(101, np.bool_), one) > 0.98
