@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import HOUR_MS
+from detectors.base import EMPLOYEE, HOUR_MS
 from stream.alerts import EntityRef, rfc3339
 from stream.blocks import PackedBlock
 from stream.pipeline import FIELDS, READS, SUCCESS
@@ -24,7 +24,10 @@ HOURS_MAX: Final = 20_000  # of one entity, more than two years; beyond, the fir
 
 
 class Hour(msgspec.Struct):
-    """An hour of an entity, from `start` (RFC 3339). people: whose data was read, within 3 % beyond 1,023."""
+    """An hour of an entity, from `start` (RFC 3339).
+
+    people: whose data was read, within 3 % beyond 1,023; of an employee's reads that name nobody, the things read.
+    """
 
     start: str
     requests: int = 0
@@ -55,14 +58,18 @@ class Histories:
         """Count a block's events."""
         reads = (block.outcome == SUCCESS) & READS[block.action]
         kinds = sorted({ref.kind for ref in self._entities} - {"fleet"})
-        subjects, accounts, *named = block.hashes(["subject", "account", *(FIELDS[kind] for kind in kinds)], self._key)
-        subjects = np.where(subjects != 0, subjects, accounts)
+        wanted = ("subject", "account", "object", *(FIELDS[kind] for kind in kinds))
+        subjects, accounts, objects, *named = block.hashes(wanted, self._key)
+        people = np.where(subjects != 0, subjects, accounts)
+        nobody = (subjects == 0) & (objects != 0) & (block.account_kind == EMPLOYEE)
+        things = np.where(nobody, objects, people)
         columns = dict(zip(kinds, named, strict=True))
         hour = block.time // HOUR_MS
         for ref in self._entities:
             mine = np.ones(len(block), np.bool_) if ref.kind == "fleet" else columns[ref.kind] == self._hashes[ref]
+            reached = things if ref.kind == "account" else people
             for which in np.unique(hour[mine]).tolist():
-                self._count(ref, which, block, mine & (hour == which), reads, subjects)
+                self._count(ref, which, block, mine & (hour == which), reads, reached)
 
     def _count(self, ref: EntityRef, hour: int, block: PackedBlock, rows: Bool, reads: Bool, subjects: U64) -> None:
         known = self._hours[ref]

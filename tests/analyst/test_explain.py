@@ -193,3 +193,15 @@ def test_the_histories_of_several_entities_are_those_of_each() -> None:
     counts = list(map(operator.attrgetter("hours"), histories.told()))
     assert [sum(h.requests for h in hours) for hours in counts] == [10, 30, 30]
     assert place_of("a.log", 3) == "a.log line 3"
+
+
+def test_what_an_employee_reads_is_counted_by_things_where_nobody_is_named() -> None:
+    """As the evidence counts it; a customer's own things stay the customer's."""
+    files = [
+        event(START_MS + k, name, account_kind=kind, subject="", object=f"file-{k % 7}")
+        for k in range(20) for name, kind in (("emp", "employee"), ("user", "customer"))
+    ]  # fmt: skip
+    refs = [EntityRef("account", "emp"), EntityRef("account", "user"), EntityRef("resource", "/api")]
+    histories = Histories(refs, hash_key("k"))
+    histories.take(packed(block(files)))
+    assert [told.hours[0].people for told in histories.told()] == [7, 1, 2]
