@@ -126,7 +126,7 @@ class Correlator:
                 for each in new:
                     self._join(incident, each, score)
                 return
-        again = next((i for i in self._closed if i.mask & mask and self._alias(i.entity, entity, mask)), None)
+        again = self._told(entity, mask)
         crossed = max(e.time for e in new)
         if again is not None and now_ms - again.last <= REOPEN_MS and score < again.score + SEVERITY_STEP:
             if crossed <= again.last:  # what closed it is all there is
@@ -153,9 +153,9 @@ class Correlator:
         """Whether this evidence tells of the incident: their events are the same, and not by coincidence.
 
         Either the entity has a good part of the incident's events and is explained by them, or most of its events are
-        the incident's: then the incident has to be fresh, or go on in the same way and be stronger, or be about what
-        thieves have in common and few others have (a page that everybody reads, a usual browser must not swallow
-        whatever comes later).
+        the incident's. Then the incident has to be fresh, or be about what thieves have in common and few others have:
+        a page that everybody reads, a usual browser takes in what comes later only while it goes on in the same way,
+        and nothing that is stronger than itself, so that it hides no other theft.
         """
         entity = new[0].kind, new[0].value
         fresh = now_ms - incident.crossed <= FRESH_MS
@@ -180,15 +180,22 @@ class Correlator:
         stronger = fusion.joint(new) > incident.score
         return within >= ALIKE_MIN and not stronger and any(e.detector in goes_on for e in new)
 
-    def _alias(self, known: Entity, entity: Entity, mask: int) -> bool:
-        """Whether two entities are one by all that such evidence rests on, as an account and its only key are."""
-        if known == entity:
-            return True
-        mine, theirs = self._rows(*entity, mask), self._rows(*known, mask)
-        return bool(
-            (mine & theirs).any()
-            and np.count_nonzero(mine & theirs) >= ALIAS_MIN * max(np.count_nonzero(mine), np.count_nonzero(theirs))
-        )
+    def _told(self, entity: Entity, mask: int) -> Incident | None:
+        """The closed incident that told of this entity, or of what is one with it: an account and its only key."""
+        closed = [i for i in self._closed if i.mask & mask]
+        known = next((i for i in closed if i.entity == entity), None)
+        if known is not None or not closed:
+            return known
+        mine = self._rows(*entity, mask)
+        slots = {kind: self._foremost(kind, mine) for kind in {i.kind for i in closed}}
+        names = {kind: self._tables[kind].name(slot) for kind, slot in slots.items() if slot > 0}
+        return next((i for i in closed if names.get(i.kind) == i.value and self._alias(mine, i.entity, mask)), None)
+
+    def _alias(self, mine: npt.NDArray[np.bool_], known: Entity, mask: int) -> bool:
+        """Whether nearly all rows of either are the other's: two names of one thing."""
+        theirs = self._rows(*known, mask)
+        both = int(np.count_nonzero(mine & theirs))
+        return both > 0 and both >= ALIAS_MIN * max(int(np.count_nonzero(mine)), int(np.count_nonzero(theirs)))
 
     def _weight(self, evidence: Evidence) -> npt.NDArray[np.float64]:
         """What each row of the trace counts for, by what the evidence measures: one export may be all there is."""

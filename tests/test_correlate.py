@@ -70,12 +70,14 @@ def test_an_account_and_its_only_key_are_one_and_its_page_is_another() -> None:
         for j in range(60)
     ]  # fmt: skip
     pipeline, _ = run([block([*usual(), *burst])], VOLUME)
-    alias = pipeline.correlator._alias
+    correlator = pipeline.correlator
     account, key = ("account", "job-3"), ("credential", "key-3")
-    assert alias(account, key, 1)
-    assert alias(key, account, 1)
-    assert not alias(account, ("resource", "/api"), 1)
-    assert not alias(account, ("account", "job-4"), 1)
+    (closed,) = [i for i in correlator._closed if i.entity in (account, key)]
+    assert correlator._told(account, 1) is closed
+    assert correlator._told(key, 1) is closed
+    assert correlator._told(("resource", "/api"), 1) is None
+    assert correlator._told(("account", "job-4"), 1) is None
+    assert correlator._told(key, 2) is None  # of another detector
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e9), st.booleans(), st.booleans()), min_size=1, max_size=30))
