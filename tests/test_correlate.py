@@ -78,6 +78,10 @@ def test_an_account_and_its_only_key_are_one_and_its_page_is_another() -> None:
     assert correlator._told(("resource", "/api"), 1) is None
     assert correlator._told(("account", "job-4"), 1) is None
     assert correlator._told(key, 2) is None  # of another detector
+    rows = correlator._rows(*key, 1)
+    half = rows & (np.cumsum(rows) <= np.count_nonzero(rows) // 2)
+    assert correlator._alias(rows, account, 1)
+    assert not correlator._alias(half, account, 1)  # what has half of its events is no other name for it
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e9), st.booleans(), st.booleans()), min_size=1, max_size=30))

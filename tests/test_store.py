@@ -81,17 +81,22 @@ def saved(stage: Detect, offset: int) -> None:
     assert stage._store.failed == ""
 
 
+def goes_on(second: Detect, first: Detect, log: list[Record], at: int) -> Detect:
+    """A second stage finds in the store what the first had come to, and both go on alike; the second."""
+    assert second.recover(at, 0, len(log)) == at
+    assert state(second.pipeline) == state(first.pipeline)
+    for stage in (first, second):
+        taken(stage, log[at:])
+    assert state(second.pipeline) == state(first.pipeline)
+    return second
+
+
 def test_a_worker_without_its_disk_goes_on_where_it_was(make: Make, url: str, log: list[Record]) -> None:
     half = len(log) // 2
     first = make("first", url)
     first.recover(None, 0, len(log))
     saved(first, taken(first, log[:half]))
-    second = make("second", url)
-    assert second.recover(half, 0, len(log)) == half
-    assert state(second.pipeline) == state(first.pipeline)
-    for stage in (first, second):
-        taken(stage, log[half:])
-    assert state(second.pipeline) == state(first.pipeline)
+    goes_on(make("second", url), first, log, half)
     assert make("first", url).recover(half, 0, len(log)) == half
 
 
@@ -226,12 +231,7 @@ def test_what_a_snapshot_rests_on_is_copied_once_and_fetched_with_it(make: Make,
     first.save(taken(first, log[3:5]))  # not copied yet
     saved(first, taken(first, log[5:half]))
     assert named(url) == ["s1", "d2", "d3"]
-    second = make("second", url)
-    assert second.recover(half, 0, len(log)) == half
-    assert state(second.pipeline) == state(first.pipeline)
-    for stage in (first, second):
-        taken(stage, log[half:])
-    assert state(second.pipeline) == state(first.pipeline)
+    second = goes_on(make("second", url), first, log, half)
     saved(second, len(log))  # a whole one, since it did not write what it fetched
     assert named(url) == ["s1", "d2", "d3", "s4"]
     assert make("second", url).recover(len(log), 0, len(log)) == len(log)
