@@ -85,16 +85,15 @@ class Rule:
 
     field: str
     names: tuple[str, ...]
-    like: Callable[[Any], bool]
+    like: Callable[[list[Any]], bool]  # whether all values together are
     never: tuple[str, ...] = ()
     code: Callable[[str], str] = lambda _value: ""
     default: str = ""
     by_value: bool = False  # the values alone are enough
-    fit: float = 0.8  # share of the values that must be like it
 
     def score(self, path: str, values: list[Any]) -> float:
         """How much the path is like the field, 0 for not at all."""
-        if sum(map(self.like, values)) < self.fit * len(values):
+        if not self.like(values):
             return 0.0
         words = [word.lower() for word in _WORD.findall(path.replace("\\.", "."))]
         if any(word in self.never for word in words):
@@ -112,14 +111,23 @@ class Rule:
         return 0.0
 
 
-def _of(field: str, names: str, like: Callable[[Any], bool], never: str = "", **more: Any) -> Rule:
-    return Rule(field, tuple(name.strip() for name in names.split(",")), like, tuple(never.split()), **more)
+def _of(field: str, names: str, like: Callable[[Any], bool], never: str = "", *, fit: float = 0.8, **more: Any) -> Rule:
+    """A rule by a look at each value; fit: the share of them that must be like it."""
+    return Rule(
+        field, _apart(names), lambda values: sum(map(like, values)) >= fit * len(values), tuple(never.split()), **more
+    )
+
+
+def _apart(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(","))
 
 
 # In the order in which they choose: the surest first.
 RULES: Final = (
-    _of("time", "timestamp, time, created at, occurred at, event time, date, ts, at, when, published, created",
-        lambda value: bool(time_type([value])), "expires expiry updated birth", by_value=True),
+    Rule("time",
+         _apart("timestamp, time, created at, occurred at, event time, date, ts, at, when, published, created"),
+         lambda values: bool(time_type(values)),  # of one type, for a mapping names one
+         ("expires", "expiry", "updated", "birth"), by_value=True),
     _of("source_ip", "client ip, source ip, remote ip, remote addr, src ip, ip address, ip, client address, address",
         _address, "dest destination dst server local forwarded target", by_value=True),
     _of("user_agent", "user agent, useragent, agent, ua, client", lambda value: isinstance(value, str) and "/" in value,

@@ -105,3 +105,11 @@ def test_a_sample_that_is_no_separated_values_says_so(tmp_path: Path, odd: bytes
     path.write_bytes(b"a b\n" + odd + b"\n")
     with pytest.raises(UsageError, match="neither JSON, key=value nor separated values"):
         proposed(str(path), 1 << 20)
+
+
+def test_times_of_two_types_are_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    times: list[object] = ["2025-06-24T07:00:00Z", 1_750_748_400]
+    path.write_bytes(b"\n".join(orjson.dumps({"at": times[n % 2], "user": "ann", "page": "/a"}) for n in range(20)))
+    proposal = proposed(str(path), 1 << 20)
+    assert any(remark.startswith("time: nothing looks like it") for remark in proposal.remarks)
