@@ -10,16 +10,18 @@ All of this is a function of the blocks in their order, and what is held is part
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from detectors.base import Array
-from stream import blocks
+from stream import wire
 from stream.blocks import PackedBlock, joined
 
 HELD_MAX: Final = 1 << 18
+KEPT_BYTES_MAX: Final = 64 << 20
 
 
 class Aligner:
@@ -39,7 +41,7 @@ class Aligner:
         else:
             self._watermarks.pop(origin, None)
         if len(block):
-            self._held.append(block)
+            self._held.append(_in_order(block))
             self.held += len(block)
         if not self._held:
             return []
@@ -54,32 +56,42 @@ class Aligner:
             self.forced += before - self.held
         return out
 
+    def settle(self) -> None:
+        """Let go of what the blocks were read from, where it is much: a few events that are held keep all of it."""
+        kept: dict[int, int] = {}
+        for each in self._held:
+            kept |= each.text.kept()
+        if sum(kept.values()) > KEPT_BYTES_MAX:
+            self._held = [replace(each, text=each.text.own()) for each in self._held]
+
     def save(self) -> tuple[dict[str, int], dict[str, Array]]:
         """Watermarks, and the blocks that are held as they were sent."""
         return dict(self._watermarks), {
-            str(i): np.frombuffer(blocks.encode(each), np.uint8) for i, each in enumerate(self._held)
+            str(i): np.frombuffer(wire.encode(each), np.uint8) for i, each in enumerate(self._held)
         }
 
     def load(self, watermarks: Mapping[str, int], held: Mapping[str, Array]) -> None:
         """Continue from what `save` gave."""
         self._watermarks = dict(watermarks)
-        self._held = [blocks.decode(held[str(i)].tobytes()).block for i in range(len(held))]
+        self._held = [wire.decode(held[str(i)].tobytes()).block for i in range(len(held))]
         self.held = sum(map(len, self._held))
 
     def _release(self, until: int | None) -> list[PackedBlock]:
         """The events until then, as one block in the order of time; None: all of them."""
         ready, left = [], []
         for each in self._held:
-            due = np.ones(len(each), np.bool_) if until is None else each.time <= until
-            if due.any():
-                ready.append(each.take(np.flatnonzero(due)) if not due.all() else each)
-            if not due.all():
-                left.append(each.take(np.flatnonzero(~due)) if due.any() else each)
+            due = len(each) if until is None else int(np.searchsorted(each.time, until, "right"))
+            if due:
+                ready.append(each.part(0, due) if due < len(each) else each)
+            if due < len(each):
+                left.append(each.part(due, len(each)) if due else each)
         self._held = left
         self.held = sum(map(len, left))
-        return [_in_order(ready)] if ready else []
+        return [_in_order(joined(ready))] if ready else []
 
 
-def _in_order(parts: Sequence[PackedBlock]) -> PackedBlock:
-    whole = joined(parts)
-    return whole.take(np.argsort(whole.time, kind="stable")) if len(parts) > 1 else whole
+def _in_order(block: PackedBlock) -> PackedBlock:
+    """The events in the order of time; those of one time stay in theirs."""
+    if (block.time[1:] >= block.time[:-1]).all():
+        return block
+    return block.take(np.argsort(block.time, kind="stable"))

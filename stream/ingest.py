@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import numpy as np
 import orjson
 
-from stream import blocks
+from stream import blocks, wire
 from stream.batch import Batch, Record
 from stream.blocks import PackedBlock
 from stream.checks import TIME_MS_END
@@ -84,7 +84,7 @@ class Ingest:
         told, self._behind = self._behind, more
         if not (more or told):
             return []
-        empty = blocks.encode(blocks.none(self._origin), self.watermark_ms, more)
+        empty = wire.encode(blocks.none(self._origin), self.watermark_ms, more)
         topic, count = self._config.kafka.observations, self._config.kafka.partitions
         return [Message(topic, empty, partition=number) for number in range(count)]
 
@@ -197,7 +197,7 @@ class Ingest:
             parts = list(pairwise(self._cuts(whole, first, end))) or [(first, end)] * tell_all
             for start, stop in parts:
                 told = (self.watermark_ms, more) if stop == end else (before, True)
-                messages.append(Message(topic, blocks.encode(whole.part(start, stop), *told), partition=number))
+                messages.append(Message(topic, wire.encode(whole.part(start, stop), *told), partition=number))
         return messages
 
     def _split(self, block: PackedBlock) -> tuple[I64, list[int]]:

@@ -24,7 +24,7 @@ from detectors.base import AT_ONCE, HOUR_MS, KINDS, Array, Columns, Detector, Fr
 from detectors.fusion import Evidence, Fusion, score_of
 from stream import upgrade
 from stream.alerts import Alert, alert_of
-from stream.blocks import PackedBlock, last_numbers, packed
+from stream.blocks import PackedBlock, packed
 from stream.budget import OPEN_SHARE
 from stream.clock import StreamClock
 from stream.config import Config, fingerprint
@@ -36,6 +36,7 @@ from stream.sensitivity import level_of
 from stream.signals import Signal
 from stream.siphash import I64, U64, hash_column, hash_key
 from stream.state import Table, touch
+from stream.texts import last_numbers
 from stream.trace import TRACED, Trace
 from stream.veil import veil_of
 

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from stream import blocks
+from stream import wire
 from stream.align import Aligner
 from stream.batch import Batch, Record
 from stream.changes import GROUP_BYTES_MIN, hashed
@@ -51,7 +51,7 @@ def warm(config: Config) -> None:
     for start in range(0, len(records), len(records) // 4):
         for message in ingest.take(records[start : start + len(records) // 4], silent=False, more=start == 0):
             if message.topic == config.kafka.observations:
-                sent = blocks.decode(message.value)
+                sent = wire.decode(message.value)
                 for block in aligner.add(sent.block, sent.origin, sent.watermark_ms, sent.more):
                     pipeline.take(block)
         meta, arrays = pipeline.save()

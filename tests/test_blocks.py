@@ -1,15 +1,17 @@
-"""A block of observations comes back from the wire as it was, or is refused with a reason."""
+"""Events in columns are chosen, joined and cut as their rows would be, wherever their texts lie."""
 
 from __future__ import annotations
 
-import msgspec
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.blocks import EVENTS_MAX, NUMBERS, TEXTS, BadBlock, PackedBlock, decode, encode, joined, packed
+from stream.blocks import NUMBERS, PackedBlock, joined, packed
 from stream.events import ACTIONS, AccessEvent
+from stream.texts import TEXTS
 from tests.streams import START_MS, block
 
 TEXT = st.text(max_size=12).filter(lambda t: not any(0xD800 <= ord(c) < 0xE000 for c in t))
@@ -29,15 +31,6 @@ def rows(given: PackedBlock) -> list[tuple[object, ...]]:
     return list(zip(*numbers, *texts, strict=True))
 
 
-@given(EVENTS)
-def test_what_is_sent_arrives(events: list[AccessEvent]) -> None:
-    sent = packed(block(events, origin="kafka:access/3"))
-    arrived = decode(encode(sent, START_MS, True))
-    assert rows(arrived.block) == rows(sent)
-    assert arrived.block.origins == ("kafka:access/3",)
-    assert (arrived.watermark_ms, arrived.more) == (START_MS, True)
-
-
 @given(st.lists(EVENTS, min_size=1, max_size=4))
 def test_joining_blocks_is_joining_their_rows(parts: list[list[AccessEvent]]) -> None:
     made = [packed(block(events, origin=f"log-{i % 2}")) for i, events in enumerate(parts)]
@@ -54,63 +47,46 @@ def test_taking_events_is_indexing_every_column(events: list[AccessEvent], data:
     assert rows(whole.take(np.array(index, np.int64))) == [rows(whole)[i] for i in index]
 
 
-def test_columns_can_be_written_to_and_lie_as_kernels_want_them() -> None:
-    """A kernel is compiled for one layout: what comes off the wire has the layout of what was decoded here."""
-    here = packed(block([AccessEvent(START_MS, "a", "read", "r") for _ in range(3)]))
-    there = decode(encode(here)).block
-    for name, _ in NUMBERS:
-        for array in (getattr(here, name), getattr(there, name)):
-            assert array.flags.aligned and array.flags.writeable and array.flags.c_contiguous
-    for column in (here, there, there.take(np.array([1, 0]))):
-        assert not column.text["account"].buffer.flags.writeable
+@given(EVENTS, st.data())
+def test_parts_of_one_memory_are_joined_where_they_lie(events: list[AccessEvent], data: st.DataObject) -> None:
+    """Copied or not, what was cut apart and joined again is what it was."""
+    whole = packed(block(events)).compact()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=4)))
+    parts = [whole.part(a, b) for a, b in pairwise([0, *cuts, len(events)])]
+    again = joined(parts)
+    assert rows(again) == rows(whole)
+    assert again.text.buffers[0] is whole.text.buffers[0]
+    moved = [data.draw(st.sampled_from([part, part.compact(), joined([part, packed(block([]))])])) for part in parts]
+    assert rows(joined(moved)) == rows(whole)
 
 
-GOOD = encode(packed(block([AccessEvent(START_MS + i, "ann", "read", "r", source_ip="192.0.2.1") for i in range(4)])))
+@given(EVENTS, st.data())
+def test_in_one_piece_are_the_texts_and_nothing_else(events: list[AccessEvent], data: st.DataObject) -> None:
+    index = np.array(data.draw(st.permutations(range(len(events)))), np.int64)
+    whole = packed(block(events)).take(index)
+    piece = whole.compact()
+    assert rows(piece) == rows(whole)
+    assert piece.text.compact() is piece.text
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(events))] * 2)))
+    part = piece.part(start, stop).text
+    texts = [part[name][i] for i in range(stop - start) for name in TEXTS]
+    assert part.piece().tobytes() == "".join(texts).encode()
+    assert part.lengths().T.ravel().tolist() == [len(text.encode()) for text in texts]
 
 
-def forged(**changes: object) -> bytes:
-    """The good message with fields replaced."""
-    names = ("version", "origins", "watermark_ms", "more", "events", "numbers", "lengths", "buffers")
-    fields = dict(zip(names, msgspec.msgpack.decode(GOOD), strict=True))
-    for name, value in changes.items():
-        if isinstance(value, dict):
-            fields[name].update(value)
-        else:
-            fields[name] = value
-    return msgspec.msgpack.encode(list(fields.values()))
+def test_the_columns_of_one_log_keep_one_memory() -> None:
+    """What is held of a fetch is counted once, however many blocks and columns lie in it."""
+    whole = packed(block([AccessEvent(START_MS, "ann", "read", "/r")] * 3)).compact()
+    assert whole.part(0, 1).text.kept() | whole.part(1, 3).text.kept() == {
+        id(whole.text.buffers[0]): len(whole.text.piece())
+    }
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        b"", b"\xc1", b"{}", GOOD[:-1], GOOD + b"\0", b"\x91" * 10_000, forged(version=2), forged(events=5),
-        forged(events=-1), forged(events=EVENTS_MAX + 1), forged(numbers={"time": b"\0" * 31}),
-        forged(numbers={"action": b"\x7f" * 4}), forged(numbers={"action": b"\xff" * 4}),
-        forged(numbers={"records": np.array([1, np.nan, 1, 1]).tobytes()}),
-        forged(numbers={"bytes": np.array([1, -1, 1, 1.0]).tobytes()}),
-        forged(numbers={"records": np.array([1, 2.0**64, 1, 1.0]).tobytes()}),
-        forged(numbers={"time": np.array([1, 2, 3, 4]).tobytes()}), forged(lengths={"account": b"\xff" * 8}),
-        forged(lengths={"account": b"\0" * 6}), forged(buffers={"account": b"ann"}),
-        forged(lengths={"country": b"\0\0"}), forged(buffers={"subject": b"x"}),
-    ],
-)  # fmt: skip
-def test_what_is_no_block_is_refused(message: bytes) -> None:
-    with pytest.raises(BadBlock):
-        decode(message)
-
-
-@given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
-def test_a_byte_changed_is_another_block_or_none(place: int, value: int) -> None:
-    changed = bytearray(GOOD)
-    changed[place] = value
-    try:
-        made = decode(bytes(changed))
-    except BadBlock:
-        return
-    assert len(rows(made.block)) == len(made.block)
-
-
-def test_more_events_than_a_block_holds_is_a_mistake_of_ours() -> None:
-    one = packed(block([AccessEvent(START_MS, "a", "read", "r")]))
-    with pytest.raises(ValueError, match="limit"):
-        encode(one.take(np.zeros(EVENTS_MAX + 1, np.int64)))
+@given(EVENTS, st.data())
+def test_texts_of_their_own_keep_nothing_else(events: list[AccessEvent], data: st.DataObject) -> None:
+    whole = packed(block(events))
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(events))] * 2)))
+    part = data.draw(st.sampled_from([whole, whole.compact()])).part(start, stop)
+    own = replace(part, text=part.text.own())
+    assert rows(own) == rows(part)
+    assert sum(own.text.kept().values()) == int(own.text.lengths().sum())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from stream import blocks
+from stream import wire
 from stream.config import Config, Kafka
 from stream.group import RECORDS_MAX, Group
 from stream.ingest import Ingest
@@ -115,7 +115,7 @@ def test_where_a_transaction_ends_behind_the_last_record_nothing_is_waited_for()
         told: list[list[tuple[int, bool]]] = [[], []]
         for message in broker.written:
             assert message.partition is not None
-            sent = blocks.decode(message.value)
+            sent = wire.decode(message.value)
             told[message.partition].append((len(sent.block), sent.more))
         assert sorted(told) == [[(0, True), (0, True), (0, False)], [(0, True), (1, True), (0, False)]]
 

@@ -9,7 +9,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream import blocks, kafka
+from stream import kafka, wire
 from stream.batch import Batch
 from stream.config import Config, Kafka
 from stream.ingest import BLOCK_EVENTS, Ingest
@@ -31,19 +31,19 @@ def record(offset: int, account: str, second: int, **more: str) -> Record:
     return Record(offset, orjson.dumps(event))
 
 
-def sent(batches: list[list[Record]], more: bool = False) -> list[list[blocks.Sent]]:
+def sent(batches: list[list[Record]], more: bool = False) -> list[list[wire.Sent]]:
     """What each partition is sent."""
     stage = Ingest(CONFIG, "access", 0, Counts())
-    found: list[list[blocks.Sent]] = [[] for _ in range(PARTITIONS)]
+    found: list[list[wire.Sent]] = [[] for _ in range(PARTITIONS)]
     for batch in batches:
         for message in stage.take(Batch.of(batch), silent=False, more=more):
             assert message.partition is not None
             assert len(message.value) <= kafka.MESSAGE_BYTES_MAX
-            found[message.partition].append(blocks.decode(message.value))
+            found[message.partition].append(wire.decode(message.value))
     return found
 
 
-def rows(parts: list[blocks.Sent]) -> list[tuple[int, str, int]]:
+def rows(parts: list[wire.Sent]) -> list[tuple[int, str, int]]:
     return [
         (int(part.block.line[i]), part.block.text["account"][i], int(part.block.time[i]))
         for part in parts

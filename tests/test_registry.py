@@ -22,7 +22,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream import avro, blocks, endpoint, registry
+from stream import avro, endpoint, registry, wire
 from stream.batch import Batch
 from stream.config import Config, Kafka
 from stream.config import Registry as Settings
@@ -135,7 +135,7 @@ def told(messages: Sequence[Message]) -> tuple[list[tuple[int, str]], dict[int, 
     seen, letters = [], {}
     for message in messages:
         if message.topic == CONFIG.kafka.observations:
-            block = blocks.decode(message.value).block
+            block = wire.decode(message.value).block
             seen += list(zip(block.line.tolist(), block.text["account"].texts(), strict=True))
         else:
             letter = orjson.loads(message.value)
@@ -352,7 +352,7 @@ def test_protobuf_in_its_own_style_is_a_native_record(api: RegistryApi, url: str
     }  # fmt: skip
     body = b"\x00\x0a\x06\x08" + bytes(_varint(START_MS // 1000)) + b"\x12\x03ada\x18\x02\x22\x02/x\x2a\x05\x0a\x03eve"
     messages = Taken(config(url)).stage.take(Batch.of([Record(0, framed(30, body), START_MS)]), False, False)
-    seen = [blocks.decode(m.value).block for m in messages]
+    seen = [wire.decode(m.value).block for m in messages]
     (block,) = [each for each in seen if len(each)]
     assert block.time.tolist() == [START_MS]
     assert block.text["subject"].texts() == ["eve"]

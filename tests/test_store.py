@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream import blocks
+from stream import blocks, wire
 from stream.batch import Batch
 from stream.config import Config, Kafka, Worker
 from stream.detect import Detect
@@ -34,7 +34,7 @@ def log() -> list[Record]:
     events = sorted(regulars(2.0, 30, np.random.default_rng(3)), key=lambda e: e.time)
     parts = [events[i : i + 25] for i in range(0, len(events), 25)]
     return [
-        Record(n, blocks.encode(blocks.packed(block(part, "kafka:access/0", first=25 * n + 1))))
+        Record(n, wire.encode(blocks.packed(block(part, "kafka:access/0", first=25 * n + 1))))
         for n, part in enumerate(parts)
     ]
 

@@ -14,7 +14,7 @@ from stream.config import Config
 from stream.incidents import generate, load_incident
 from stream.incidents.jsonl import lines_of
 from stream.ingest import Ingest
-from stream import blocks
+from stream import wire
 from stream.batch import Record
 from stream.warm import warm, _Counts, _pipeline, _sent
 
@@ -33,7 +33,7 @@ for part in (0, half):
     records = [Record(n, 1_750_000_000_000, l) for n, l in enumerate(lines[part:part + half], part)]
     for message in ingest.take(_sent(records), False, False):
         if message.partition is not None:
-            pipeline.take(blocks.decode(message.value).block)
+            pipeline.take(wire.decode(message.value).block)
     again = _pipeline(config)
     meta, arrays = pipeline.save()
     again.load(msgspec.json.decode(msgspec.json.encode(meta)), arrays)

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import msgspec
 import numpy as np
 
-from stream import blocks
+from stream import wire
 from stream.alerts import Alert
 from stream.batch import Batch
 from stream.blocks import PackedBlock, joined
@@ -125,7 +125,7 @@ class TopicLog(_Filled):
         while batch := Batch.of(islice(records, BATCH)):
             for message in ingest.take(batch, silent=False, more=False):
                 if message.topic == self._config.kafka.observations:
-                    block = blocks.decode(message.value).block
+                    block = wire.decode(message.value).block
                     read.events += len(block)
                     yield block
 

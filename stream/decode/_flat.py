@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.kernels import inline, kernel
-from stream.blocks import NUMBERS, Packed, PackedBlock
+from stream.blocks import NUMBERS, PackedBlock
 from stream.checks import ASN_MAX, TEXT_BYTES_MAX, TIME_MS_MIN
 from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES, TEXT_FIELDS
 from stream.networks import network_of
 from stream.records import Records
 from stream.siphash import I64, U8
+from stream.texts import Packed, Texts
 
 I8 = npt.NDArray[np.int8]
 
@@ -246,20 +247,22 @@ def quick(records: Records, origin: str, lines: I64, time_ms_max: int) -> tuple[
     """The events of the records that are plain, in their order, and which records those are (bool[n])."""
     n = len(records)
     buffer = np.frombuffer(records.data, np.uint8)
-    text_start, text_stop = np.empty((TEXTS, n), np.int64), np.empty((TEXTS, n), np.int64)
+    text_start, text_stop = np.empty((TEXTS + 1, n), np.int64), np.empty((TEXTS + 1, n), np.int64)  # and the network
     enums, counts = np.empty((len(ENUMS), n), np.int8), np.empty((len(COUNTS), n), np.int64)
     taken = np.empty(n, np.bool_)
     _parse(
         buffer, records.starts, records.stops, FIELD_NAMES, FIELD_AT, VALUE_NAMES, VALUE_AT, VALUE_FROM, time_ms_max,
-        text_start, text_stop, enums, counts, taken,
+        text_start[:TEXTS], text_stop[:TEXTS], enums, counts, taken,
     )  # fmt: skip
     lines = np.asarray(lines, np.int64)
     if not taken.all():
         # Rows stay contiguous, as [:, taken] would not leave them: kernels are compiled for one kind of array.
         text_start, text_stop = np.compress(taken, text_start, axis=1), np.compress(taken, text_stop, axis=1)
         enums, counts, lines = np.compress(taken, enums, axis=1), np.compress(taken, counts, axis=1), lines[taken]
-    text = {name: Packed(buffer, text_start[f], text_stop[f]) for f, name in enumerate(TEXT_FIELDS)}
-    text["network"] = _network_column(text["source_ip"], counts[3])
+    address = TEXT_FIELDS.index("source_ip")
+    network = _network_column(Packed(buffer, text_start[address], text_stop[address]), counts[3])
+    text_start[TEXTS], text_stop[TEXTS] = network.starts, network.stops
+    text = Texts((buffer,) * TEXTS + (network.buffer,), text_start, text_stop)
     m = len(lines)
     columns = {
         "origin": np.zeros(m, np.uint16), "line": lines, "time": counts[0], "action": enums[0],

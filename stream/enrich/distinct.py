@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.blocks import Packed
 from stream.keys import I32, Index, grown, resolve
 from stream.siphash import U64
+from stream.texts import Packed
 
 KEPT_MAX: Final = 131_072  # names, before all are forgotten and asked for anew: about 50 bytes each
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from stream.blocks import Packed, PackedBlock, none
+from stream.blocks import PackedBlock, none
 from stream.enrich.clients import families
 from stream.enrich.directory import Directory
 from stream.enrich.distinct import Answers, Distinct, absent
@@ -36,6 +36,7 @@ from stream.errors import UsageError
 from stream.events import ACCOUNT_KINDS
 from stream.origins import stamped
 from stream.siphash import hash_key
+from stream.texts import Packed, Texts
 
 if TYPE_CHECKING:
     from stream.config import Config
@@ -142,7 +143,7 @@ class Enricher:
             self._put(text, "network", system.where(~(_told_system(text["network"]) | (named.codes > 0))))
             self._put(text, "network", named)
         origins = tuple(stamped(origin, self.version) for origin in block.origins)
-        return replace(block, origins=origins, account_kind=kind, text=text)
+        return replace(block, origins=origins, account_kind=kind, text=Texts.of(text))
 
     def _put(self, text: dict[str, Packed], name: str, answers: Answers) -> None:
         text[name] = answers.into(text[name])

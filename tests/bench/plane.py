@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream import blocks, kafka
+from stream import kafka, wire
 from stream.batch import Batch
 from stream.checks import TIME_MS_END
 from stream.config import Config, load
@@ -110,7 +110,7 @@ def _timed(delays_ms: list[np.ndarray[Any, np.dtype[np.int64]]]) -> None:
         await take(lane, records)
         if isinstance(lane.stage, Detect):
             now = int(time.time() * 1000)
-            delays_ms.extend(now - blocks.decode(record.value).block.time for record in records)
+            delays_ms.extend(now - wire.decode(record.value).block.time for record in records)
 
     setattr(Lane, "take", timed)  # noqa: B010 - the bench looks into the product, the product does not look back
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream import blocks
+from stream import blocks, wire
 from stream.batch import Batch, Record
-from stream.blocks import TEXTS, PackedBlock, joined, packed
+from stream.blocks import PackedBlock, joined, packed
 from stream.config import Config, fingerprint
 from stream.decode import decode_packed, format_named
 from stream.enrich import distinct
@@ -31,6 +31,7 @@ from stream.keys import ABSENT
 from stream.origins import unstamped
 from stream.records import Records
 from stream.run import Options, Run
+from stream.texts import TEXTS
 from stream.warm import _Counts
 from tests.enrich.mmdb_file import file_of
 from tests.streams import START_MS, block, event
@@ -126,7 +127,7 @@ def test_every_event_is_filled_in_as_the_settings_say_wherever_the_log_is_cut(
     if records:
         parts = [enricher.fill(decoded(records[at : at + step])) for at in range(0, len(records), step)]
         assert rows(joined(parts)) == rows(filled)
-        assert blocks.decode(blocks.encode(filled)).block.text["network"].texts() == filled.text["network"].texts()
+        assert wire.decode(wire.encode(filled)).block.text["network"].texts() == filled.text["network"].texts()
 
 
 def test_what_is_kept_is_bounded_and_forgetting_changes_nothing(
@@ -255,7 +256,7 @@ def test_a_worker_fills_in_before_it_splits(tmp_path: Path, config: Config) -> N
     lines = log(tmp_path).read_bytes().splitlines()
     ingest = Ingest(config, "access", 3, _Counts(), enricher=enricher_of(config))
     sent = [
-        blocks.decode(message.value)
+        wire.decode(message.value)
         for message in ingest.take(Batch.of(Record(n, START_MS, line) for n, line in enumerate(lines)), False, False)
         if message.topic == config.kafka.observations
     ]

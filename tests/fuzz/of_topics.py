@@ -13,13 +13,13 @@ from aiokafka.errors import KafkaError
 
 from detectors import catalog
 from detectors.base import Detector
-from stream import blocks, feedback, signals
+from stream import blocks, feedback, signals, wire
 from stream.alerts import Alert, alert_of
 from stream.alerts import encode as encode_alert
 from stream.align import Aligner
 from stream.analyst.told import Unread, decoded
 from stream.batch import Batch
-from stream.blocks import BadBlock, PackedBlock
+from stream.blocks import PackedBlock
 from stream.config import Config, Kafka
 from stream.decode import detect
 from stream.desk import Desk
@@ -36,15 +36,18 @@ from stream.pipeline import Pipeline
 from stream.respond import words
 from stream.siphash import hash_key
 from stream.subscribers import alertmanager, email, pagerduty, slack
+from stream.texts import TEXTS, last_numbers
+from stream.wire import BadBlock
 from tests.broker import Record
 from tests.formats.test_contract import FIXTURES
 from tests.fuzz.target import PART, Target, parts
 from tests.kafka.deployment import Counts
 from tests.signals import signal
 from tests.streams import START_MS, block, event
-from tests.test_blocks import GOOD, rows
+from tests.test_blocks import rows
 from tests.test_feedback_webhook import ALERT, KEY, NOW_S, SAID, Log, body_of, headers, webhook
 from tests.test_fetch import GZIP, LZ4, NONE, SNAPPY, ZSTD, Row, built, log_of, ours, signed, theirs
+from tests.test_wire import FIRST, GOOD
 
 MAIL: Final = email.Settings(
     name="m", kind="email", host="127.0.0.1", sent_from="a@b.example", sent_to=("c@d.example",)
@@ -82,7 +85,7 @@ def ingested(data: bytes) -> None:
         if message.partition is None:
             told.add(msgspec.json.decode(message.value)["offset"])
         else:
-            told |= set(blocks.decode(message.value).block.line.tolist())
+            told |= set(wire.decode(message.value).block.line.tolist())
     silent = {n for n, record in enumerate(records) if _may_be_nothing(record.value)}
     assert told | silent == {record.offset for record in records}
 
@@ -104,15 +107,15 @@ def values() -> list[bytes]:
 def observed(data: bytes) -> None:
     """A message is refused or is a block; it can be sent again, hashed, cut and joined, and scored."""
     try:
-        sent = blocks.decode(data)
+        sent = wire.decode(data)
     except BadBlock:
         return
     given = sent.block
-    again = blocks.decode(blocks.encode(given, sent.watermark_ms, sent.more))
+    again = wire.decode(wire.encode(given, sent.watermark_ms, sent.more))
     assert rows(again.block) == rows(given)
     assert again.origin == sent.origin
-    given.hashes(blocks.TEXTS, hash_key("k"))
-    assert all(len(blocks.last_numbers(column)) == len(given) for column in given.text.values())
+    given.hashes(TEXTS, hash_key("k"))
+    assert all(len(last_numbers(column)) == len(given) for column in given.text.values())
     half = len(given) // 2
     assert rows(blocks.joined([given.part(0, half), given.part(half, len(given)).compact()])) == rows(given)
     score([given], sent.watermark_ms)
@@ -121,12 +124,12 @@ def observed(data: bytes) -> None:
 def filled(data: bytes) -> None:
     """Whatever names and addresses a block has, it is filled in, and is a block that can be sent."""
     try:
-        given = blocks.decode(data).block
+        given = wire.decode(data).block
     except BadBlock:
         return
     made = enricher().fill(given)
     assert len(made) == len(given)
-    assert rows(blocks.decode(blocks.encode(made)).block) == rows(made)
+    assert rows(wire.decode(wire.encode(made)).block) == rows(made)
 
 
 @cache
@@ -161,7 +164,7 @@ def messages() -> list[bytes]:
         )
         for n in range(12)
     ]  # fmt: skip
-    return [GOOD, blocks.encode(blocks.packed(block(events, "kafka:access/0")), START_MS, True)]
+    return [GOOD, FIRST, wire.encode(blocks.packed(block(events, "kafka:access/0")), START_MS, True)]
 
 
 def merged(data: bytes) -> None:

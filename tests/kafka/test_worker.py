@@ -77,13 +77,13 @@ def _listens(pid: int, number: signal.Signals) -> bool:
 def check(deployment: Deployment, records: list[bytes]) -> None:
     """L: each offset is in the observations or the dead letters, once. A: the signals are due, once. B: so is the
     state."""
-    from stream import blocks
+    from stream import wire
 
     given = [record.value for record in deployment.read(deployment.access)]
     assert Counter(given) == Counter(records), "the test's own producer lost records"
     places: Counter[tuple[str, int]] = Counter()
     for record in deployment.read(deployment.config.kafka.observations):
-        block = blocks.decode(record.value).block
+        block = wire.decode(record.value).block
         places.update((block.origins[o], n) for o, n in zip(block.origin.tolist(), block.line.tolist(), strict=True))
     letters = [orjson.loads(record.value) for record in deployment.read(deployment.config.kafka.dead_letters)]
     places.update((letter["origin"], letter["offset"]) for letter in letters)
