@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint evaluate bench bench-kafka bench-respond bench-snapshot kafka stack fuzz sbom audit lock \
+.PHONY: help setup demo test lint evaluate bench bench-kafka bench-respond bench-snapshot soak kafka stack fuzz sbom audit lock \
 	clean
 
 help: ## this list
@@ -49,6 +49,10 @@ bench-respond: setup ## speed of the alert plane on a real broker (needs Java 17
 
 bench-snapshot: setup ## what a snapshot of a million entities writes, and what waits meanwhile
 	@$(BIN)/python -m tests.bench.snapshot
+
+SOAK_MINUTES ?= 30
+soak: setup ## whether a worker keeps up and its memory stays, at 70 % of its rate (SOAK_MINUTES=; needs Java 17 and Maven)
+	@$(BIN)/python -m tests.bench.soak --minutes $(SOAK_MINUTES)
 
 BROKERS ?= 1
 kafka: setup ## a real Apache Kafka on this machine, for development: BROKERS=1 or 3 (needs Java 17 and Maven)

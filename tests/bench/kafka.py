@@ -77,20 +77,20 @@ class Bench:
     def __init__(self, bootstrap: str, config: Config, log: Path, partitions: int) -> None:
         self._bootstrap, self._config, self._log, self._partitions = bootstrap, config, log, partitions
         self._cores = sorted(os.sched_getaffinity(0))
-        self._source = self._deployed(Path(tempfile.mkdtemp()))
+        self._source = self.deployed(Path(tempfile.mkdtemp()))
         self._lines = log.read_bytes().splitlines()
         self._source.produce(self._lines, run=2_000)
 
     def piece(self, name: str) -> Result:
         """One piece of work, on the last core; the worker on topics of its own."""
         with tempfile.TemporaryDirectory() as folder:
-            path = self._written(self._deployed(Path(folder)), self._source.access)
+            path = self._written(self.deployed(Path(folder)), self._source.access)
             return _done(self._begun(name, path, -1, *([str(self._log)] if name == "embedded" else [])))
 
     def both(self) -> Result:
         """Two workers that share the partitions, each on a core of its own, as one."""
         with tempfile.TemporaryDirectory() as folder:
-            path = self._written(self._deployed(Path(folder)), self._source.access)
+            path = self._written(self.deployed(Path(folder)), self._source.access)
             found = [_done(process) for process in [self._begun("worker", path, core) for core in (-1, -2)]]
         return {
             "events": sum(each["events"] for each in found), "cpu_s": sum(each["cpu_s"] for each in found),
@@ -100,14 +100,15 @@ class Bench:
     def late(self, rate: float, seconds: float) -> Result:
         """A worker while events are appended at a rate, each with the moment as its time."""
         with tempfile.TemporaryDirectory() as folder:
-            deployment = self._deployed(Path(folder))
+            deployment = self.deployed(Path(folder))
             process = self._begun("delay", self._written(deployment, deployment.access), -1)
             assert process.stdout is not None
             process.stdout.readline()  # it is ready
-            asyncio.run(self._append(deployment.access, rate, seconds))
+            asyncio.run(self.append(deployment.access, rate, seconds))
             return _done(process) | {"rate": rate}
 
-    def _deployed(self, folder: Path) -> Deployment:
+    def deployed(self, folder: Path) -> Deployment:
+        """Topics of its own."""
         return Deployment(self._bootstrap, folder, self._config, self._partitions, self._partitions, 2_097_152)
 
     def _written(self, deployment: Deployment, topic: str) -> Path:
@@ -122,15 +123,16 @@ class Bench:
         command = [sys.executable, "-m", "tests.bench.plane", name, str(config), str(number), *more]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
-    async def _append(self, topic: str, rate: float, seconds: float) -> None:
-        """Append batches to one partition after the other, as fast as the rate has it and no faster."""
+    async def append(self, topic: str, rate: float, seconds: float) -> None:
+        """Append the log's events, again and again, to one partition after the other, and no faster than the rate."""
         at = turn = 0
         async with AIOKafkaProducer(bootstrap_servers=self._bootstrap, max_batch_size=BATCH_BYTES) as producer:
             began = time.monotonic()
             while (now := time.monotonic() - began) < seconds:
                 batch = producer.create_batch()
                 stamp = b'{"time":%d' % int(time.time() * 1000)
-                for line in self._lines[at : int(rate * now)]:
+                while at < int(rate * now):
+                    line = self._lines[at % len(self._lines)]
                     if batch.append(key=None, value=stamp + line[HEAD:], timestamp=None) is None:
                         break
                     at += 1
@@ -139,8 +141,6 @@ class Bench:
                     await producer.send_batch(batch, topic, partition=turn % self._partitions)
                 turn += 1
                 await asyncio.sleep(STEP_S if at >= int(rate * now) - 1 else 0)
-                if at >= len(self._lines):
-                    break
 
 
 def _done(process: subprocess.Popen[bytes]) -> Result:
