@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -29,6 +29,7 @@ from stream.sink import LineSink
 SHOWN_CHARS_MAX: Final = 2_000
 LETTER_BYTES_MAX: Final = 1 << 16
 BLOCK_BYTES: Final = 1 << 20
+I64_MAX: Final = (1 << 63) - 1
 
 
 class Letter(msgspec.Struct):
@@ -37,9 +38,9 @@ class Letter(msgspec.Struct):
     origin: str
     reason: str
     detail: str
-    raw_bytes: int
-    line: int = -1
-    offset: int = -1
+    raw_bytes: Annotated[int, msgspec.Meta(ge=0, le=I64_MAX)]
+    line: Annotated[int, msgspec.Meta(ge=-1, le=I64_MAX)] = -1
+    offset: Annotated[int, msgspec.Meta(ge=-1, le=I64_MAX)] = -1
     raw_text: str | None = msgspec.field(default=None, name="raw")
     raw_base64: str | None = None
 

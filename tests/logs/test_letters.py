@@ -97,8 +97,13 @@ def test_list_and_show_say_how_many_and_why(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    "line", [b"{}", b"noise", b'{"origin":"a","reason":"b","detail":"c","raw_bytes":1,"raw_base64":"?"}']
-)
+    "line",
+    [
+        b"{}", b"noise", b'{"origin":"a","reason":"b","detail":"c","raw_bytes":1,"raw_base64":"?"}',
+        *(b'{"origin":"a","reason":"b","detail":"c","raw_bytes":%s}' % number for number in (b"-1", b"1" + b"0" * 30)),
+        b'{"origin":"a","reason":"b","detail":"c","raw_bytes":1,"line":9223372036854775808}',
+    ],
+)  # fmt: skip
 def test_what_is_no_letter_is_said_with_its_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], line: bytes
 ) -> None:
