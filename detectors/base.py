@@ -90,7 +90,8 @@ class Frame:
     the account kind. reads: bool[n], where data was handed out. learn: int8[n], 0 where the time is not trusted.
     touch: TOUCH[n] and hashes: uint64[n] (0 where absent), each by entity kind; hashes also of "country", "object" and
     "group". number: int64[n], the last digits in the name of what was read, -1 where there are none. marks: uint16[n],
-    bit d set by detector d on the events that its findings rest on.
+    bit d set by detector d on the events that its findings rest on. late: bool[n], where the event's own time is more
+    than five minutes behind. feed: uint64[n], the hash of what it came by: a topic, or files of one name.
     """
 
     start: int
@@ -106,6 +107,8 @@ class Frame:
     hashes: dict[str, npt.NDArray[np.uint64]]
     number: npt.NDArray[np.int64]
     marks: npt.NDArray[np.uint16]
+    late: npt.NDArray[np.bool_]
+    feed: npt.NDArray[np.uint64]
 
     def __len__(self) -> int:
         return len(self.time)
@@ -164,7 +167,7 @@ class Detector(Protocol):
 
     id: str
     title: str  # of an alert that it alone would raise: format string of {kind} {value}
-    weight: int  # the detector that says most about what happened words the title
+    weight: int  # the detector that says most about what happened words the title; 0: it never opens an alert
     aspect: str  # what it looks at: findings of different aspects on one actor are not the same twice
     cause: str  # kind of entity that has to be behind its findings: those at one time that share it are one incident
     features: tuple[Feature, ...]

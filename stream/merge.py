@@ -33,6 +33,7 @@ from stream.signals import SKETCH, Place, Related, Signal
 PARTS_MAX: Final = 4_096  # signals of one incident: some for each partition
 GROUPS_MAX: Final = 100_000  # beyond, the one that has taken no signal for longest is forgotten, in the table too
 AFTER_MS: Final = DAY_MS  # a signal that starts this much after an incident has ended is another incident's
+ONE_FACT: Final = ("silence",)  # a feed that stops does so for every partition: that is no evidence more than once
 COMMON: Final = ("fleet",)  # what every event shares names no incident
 
 
@@ -217,7 +218,7 @@ def _by_measure(parts: Sequence[Signal]) -> list[list[Evidence]]:
 def _joined(evidence: Sequence[Evidence], cost: float) -> tuple[float, float]:
     """Bits and score of what several partitions found of one entity and measure."""
     best = max(evidence, key=lambda e: e.score)
-    if len(evidence) == 1:
+    if len(evidence) == 1 or best.detector in ONE_FACT:
         return best.bits, best.score - cost
     bits = max(fisher_bits([e.bits for e in evidence]), best.bits)
     return bits, best.score + bits - best.bits

@@ -26,10 +26,11 @@ from stream import upgrade
 from stream.alerts import Alert, alert_of
 from stream.blocks import PackedBlock, packed
 from stream.budget import OPEN_SHARE
-from stream.clock import StreamClock
+from stream.clock import LATE_MS, StreamClock
 from stream.config import Config, fingerprint
 from stream.correlate import Correlator
 from stream.events import ACTIONS, OUTCOMES, EventBlock
+from stream.origins import feed_of
 from stream.recent import RecentIds
 from stream.selftest import NAME, Marks
 from stream.sensitivity import level_of
@@ -82,9 +83,11 @@ class Pipeline:
         self._clock = StreamClock(config.clock_jump_max_s)
         self._ids = RecentIds()
         self._origins: dict[str, int] = {}
+        self._feeds: dict[str, int] = {}  # hash by origin
         enabled = [d for d in catalog.detector_ids() if config.detectors.get(d, True)]
         self.detectors: list[Detector] = self._made(enabled, 0.0)
-        self._families = sum(len(d.kinds) * len(d.features) for d in self.detectors) or 1
+        # Who never opens an alert takes no part of what chance may spend.
+        self._families = sum(len(d.kinds) * len(d.features) for d in self.detectors if d.weight) or 1
         offset = math.log2(OPEN_SHARE / config.alerts_per_day_max) + math.log2(self._families) - NEAR_MISS_BITS
         self.detectors = self._made(enabled, offset)
         self.tables = {kind: self._table(kind) for kind in TRACED}
@@ -164,7 +167,8 @@ class Pipeline:
             succeeded=succeeded, reads=succeeded & READS[block.action[cut]], records=block.records[cut],
             bytes=block.bytes[cut], learn=learn[cut], touch=touched,
             hashes=dict(zip(FIELDS, hashes, strict=True)), number=number[cut],
-            marks=np.zeros(stop - start, np.uint16),
+            marks=np.zeros(stop - start, np.uint16), late=block.time[cut] < moment - LATE_MS,
+            feed=np.array([self._feed(name) for name in block.origins], np.uint64)[block.origin[cut]],
         )  # fmt: skip
         began = self._spent("resolve", began)
         for bit, detector in enumerate(self.detectors):
@@ -232,6 +236,11 @@ class Pipeline:
         number = self._origins.setdefault(origin, len(self._origins))
         self.correlator.origins[str(number)] = origin
         return number
+
+    def _feed(self, origin: str) -> int:
+        if origin not in self._feeds:
+            self._feeds[origin] = int(hash_column([feed_of(origin)], self._key)[0])
+        return self._feeds[origin]
 
     def _made(self, enabled: list[str], offset_bits: float) -> list[Detector]:
         config = self.config

@@ -10,6 +10,7 @@ from prometheus_client.core import Metric
 
 from detectors.base import HOUR_MS
 from detectors.baselines.calibration import SEEN_MIN
+from detectors.catalog.silence import Silence
 from stream.budget import REASONS
 from stream.metrics.families import Growth, Labels, counters, gauge, gauges, summed
 from stream.pipeline import Pipeline
@@ -52,6 +53,10 @@ def _calibrated(pipeline: Pipeline) -> dict[str, float]:
     }
 
 
+def _silent(pipeline: Pipeline) -> dict[str, float]:
+    return next((d.silent for d in pipeline.detectors if isinstance(d, Silence)), {})
+
+
 def _by_kind(value: Callable[[Table], float]) -> Callable[[Pipeline], Mapping[Labels, float]]:
     return lambda pipeline: {(kind,): value(table) for kind, table in pipeline.tables.items()}
 
@@ -88,6 +93,10 @@ _GAUGES: Final[tuple[Count, ...]] = (
         lambda p: {(): p.correlator.budget.spent.tokens},
     ),
     ("tripline_alert_budget_max", "Alerts that may be opened a day.", [], lambda p: {(): p.config.alerts_per_day_max}),
+    (
+        "tripline_feeds_silent", "Feeds, and issuers, of which nothing comes while the rest of the stream goes on.",
+        ["of"], _by_name(_silent),
+    ),
     ("tripline_entities", "Entities that are kept.", ["kind"], _by_kind(len)),
     ("tripline_entities_max", "Entities that may be kept.", ["kind"], _by_kind(lambda t: t.index.limit - 1)),
     ("tripline_state_bytes", "Bytes of keyed state in use.", ["kind"], _by_kind(lambda t: t.nbytes())),

@@ -64,6 +64,7 @@ def frame(times: list[int], entities: Array, suspect: bool = False, learn: list[
         start=0, time=time, action=np.full(n, 2, np.int8), klass=np.ones(n, np.int8), succeeded=flags, reads=flags,
         records=np.ones(n), bytes=np.zeros(n), learn=np.array(learn or [1] * n, np.int8),
         touch={KIND: touch, "fleet": touch}, hashes={}, number=np.full(n, -1), marks=np.zeros(n, np.uint16),
+        late=np.zeros(n, np.bool_), feed=np.zeros(n, np.uint64),
     )  # fmt: skip
 
 
