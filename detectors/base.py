@@ -167,7 +167,7 @@ class Detector(Protocol):
 
     id: str
     title: str  # of an alert that it alone would raise: format string of {kind} {value}
-    weight: int  # the detector that says most about what happened words the title; 0: it never opens an alert
+    weight: int  # the detector that says most about what happened words the title; below 0: opens no alert
     aspect: str  # what it looks at: findings of different aspects on one actor are not the same twice
     cause: str  # kind of entity that has to be behind its findings: those at one time that share it are one incident
     features: tuple[Feature, ...]

@@ -87,7 +87,7 @@ class Pipeline:
         enabled = [d for d in catalog.detector_ids() if config.detectors.get(d, True)]
         self.detectors: list[Detector] = self._made(enabled, 0.0)
         # Who never opens an alert takes no part of what chance may spend.
-        self._families = sum(len(d.kinds) * len(d.features) for d in self.detectors if d.weight) or 1
+        self._families = sum(len(d.kinds) * len(d.features) for d in self.detectors if d.weight >= 0) or 1
         offset = math.log2(OPEN_SHARE / config.alerts_per_day_max) + math.log2(self._families) - NEAR_MISS_BITS
         self.detectors = self._made(enabled, offset)
         self.tables = {kind: self._table(kind) for kind in TRACED}

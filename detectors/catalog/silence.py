@@ -123,7 +123,7 @@ class Silence:
 
     id = "silence"
     title = "Nothing comes of {kind} {value}"
-    weight = 0
+    weight = -1
     aspect = "silence"
     cause = ""
     techniques: tuple[str, ...] = ("T1562.008", "T1562", "T1070")

@@ -249,6 +249,8 @@ def test_it_takes_no_part_of_what_chance_may_spend() -> None:
     """Who opens nothing makes nobody else's threshold higher."""
     assert math.isfinite(score(Config()))
     assert score(Config()) == score(Config(detectors={"silence": False}))
+    others = [d for d in catalog.detector_ids() if d not in ("silence", "volume")]
+    assert all(score(Config()) < score(Config(detectors={each: False})) for each in others)
 
 
 def score(config: Config) -> float:
