@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint evaluate bench bench-kafka bench-respond bench-snapshot soak kafka stack fuzz sbom audit lock \
-	clean
+.PHONY: help setup demo test lint evaluate bench bench-kafka bench-peers bench-compare bench-respond bench-snapshot soak kafka \
+	stack fuzz sbom audit lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,20 @@ bench: setup ## speed and memory, beside the pipeline a tutorial would write
 
 bench-kafka: setup ## speed of one worker on a real broker (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.bench.kafka
+
+BENCHER := .venv-bench
+$(BENCHER)/.ready: deploy/bench.lock
+	@echo "setting up $(BENCHER) (once; about half a minute)"
+	@$(PYTHON) -m venv --clear $(BENCHER)
+	@$(BENCHER)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement deploy/bench.lock
+	@touch $@
+
+bench-peers: setup ## the same beside what you could take instead: Faust, bytewax, quixstreams, by hand, Kafka Streams (Java 17, Maven)
+	@$(MAKE) --no-print-directory $(BENCHER)/.ready || echo "make: going on without what $(BENCHER) would have" >&2
+	@$(BIN)/python -m tests.bench.peers $(PEERS)
+
+bench-compare: setup ## what changed in speed since a revision, by stage: BASE=main~3; COMPARE="--runs 5 --kafka"
+	@$(BIN)/python -m tests.bench.compare $(or $(BASE),HEAD) $(COMPARE)
 
 bench-respond: setup ## speed of the alert plane on a real broker (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.bench.respond
@@ -89,7 +103,8 @@ lock: ## resolve pyproject.toml anew into requirements.lock, and into deploy/ima
 	echo "setuptools>=77" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraint requirements.lock --extra avro --extra protobuf --extra store pyproject.toml - --output-file deploy/image.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header deploy/tools.in --output-file deploy/tools.lock
 	echo "atheris>=3,<3.1" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header - --output-file deploy/fuzz.lock
+	printf "bytewax[kafka]>=0.21\norjson\nquixstreams>=3.28\nriver\n" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header - --output-file deploy/bench.lock
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(TOOLS) $(FUZZER) out build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) $(FUZZER) $(BENCHER) out build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -77,15 +77,19 @@ class Bench:
     def __init__(self, bootstrap: str, config: Config, log: Path, partitions: int) -> None:
         self._bootstrap, self._config, self._log, self._partitions = bootstrap, config, log, partitions
         self._cores = sorted(os.sched_getaffinity(0))
+        self.tree = Path.cwd()  # whose code is measured
         self._source = self.deployed(Path(tempfile.mkdtemp()))
         self._lines = log.read_bytes().splitlines()
+        self._fill()
+
+    def _fill(self) -> None:
         self._source.produce(self._lines, run=2_000)
 
     def piece(self, name: str) -> Result:
         """One piece of work, on the last core; the worker on topics of its own."""
         with tempfile.TemporaryDirectory() as folder:
             path = self._written(self.deployed(Path(folder)), self._source.access)
-            return _done(self._begun(name, path, -1, *([str(self._log)] if name == "embedded" else [])))
+            return _done(self._begun(name, path, -1, *([str(self._log.absolute())] if name == "embedded" else [])))
 
     def both(self) -> Result:
         """Two workers that share the partitions, each on a core of its own, as one."""
@@ -121,7 +125,10 @@ class Bench:
     def _begun(self, name: str, config: Path, core: int, *more: str) -> subprocess.Popen[bytes]:
         number = self._cores[max(core, -len(self._cores))]
         command = [sys.executable, "-m", "tests.bench.plane", name, str(config), str(number), *more]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        environment = os.environ | {"PYTHONPATH": str(self.tree)}
+        return subprocess.Popen(
+            command, cwd=self.tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
 
     async def append(self, topic: str, rate: float, seconds: float) -> None:
         """Append the log's events, again and again, to one partition after the other, and no faster than the rate."""

@@ -41,27 +41,34 @@ READY: Final = "ready"  # a line before the one of JSON, where somebody waits fo
 
 @dataclass
 class Span:
-    """From the first of something to the last."""
+    """From the first of something to the last: how many, and what they took of the processor."""
 
+    clock: Callable[[], float] = time.process_time
     count: int = 0
+    beside: int = 0
+    curve: list[tuple[int, float]] = field(default_factory=list)  # how many after how long on the processor
     began: tuple[float, float] = (0.0, 0.0)  # process time, wall
     ended: tuple[float, float] = (0.0, 0.0)
     since: float = field(default_factory=time.monotonic)
 
-    def at(self, count: int, begun: bool = False) -> bool:
-        """So many have come until now; False once nothing more does. It begins with the last look that saw none."""
-        now = time.process_time(), time.monotonic()
+    def at(self, count: int, beside: int = 0, begun: bool = False) -> bool:
+        """So many have come until now, and so many of what they bring with them; False once nothing more does.
+
+        It begins with the last look that saw none.
+        """
+        now = self.clock(), time.monotonic()
         if not (count or begun):
             self.began = now
-        if count > self.count:
-            self.count, self.ended, self.since = count, now, now[1]
+        if count > self.count or beside > self.beside:
+            self.count, self.beside, self.ended, self.since = count, beside, now, now[1]
+            self.curve.append((count, now[0] - self.began[0]))
         return now[1] - self.since < (IDLE_S if self.count else FIRST_S)
 
     def told(self) -> dict[str, Any]:
         """As numbers."""
         cpu_s, wall_s = (end - begin for begin, end in zip(self.began, self.ended, strict=True))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {"events": self.count, "cpu_s": cpu_s, "wall_s": wall_s, "peak_bytes": peak}
+        return {"events": self.count, "cpu_s": cpu_s, "wall_s": wall_s, "peak_bytes": peak, "curve": self.curve}
 
 
 def embedded(config: Config, log: str) -> dict[str, Any]:
@@ -120,7 +127,7 @@ async def _worked(config: Config) -> dict[str, Any]:
     running = asyncio.create_task(work.run())
     span = Span()
     begun = False
-    while not running.done() and span.at(_scored(work), begun):
+    while not running.done() and span.at(_scored(work), begun=begun):
         if not begun and all(group.rebalances and not group.opening for group in work.groups):
             begun = True
             print(READY, flush=True)
