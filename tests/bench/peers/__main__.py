@@ -30,7 +30,7 @@ from stream.config import Config
 from tests.bench.__main__ import _machine, _write
 from tests.bench.kafka import FOUR, Bench, Result
 from tests.bench.peers import job, streams
-from tests.bench.plane import Span
+from tests.bench.plane import Span, peak_bytes
 from tests.kafka.cluster import Cluster
 
 ROOT: Final = Path(__file__).parents[3]
@@ -147,7 +147,7 @@ def watched(process: subprocess.Popen[bytes], seconds: float) -> Result:
     try:
         for line in process.stdout:
             events, subjects = map(int, line.split())
-            peak = max(peak, _peak_bytes(process.pid))
+            peak = max(peak, peak_bytes(process.pid))
             due = span.at(events, subjects)
             used = _cpu_s(process.pid)  # a snapshot may take a while of which it says nothing
             if not (due or used - span.ended[0] > BUSY_S) or (span.count and used - span.began[0] > seconds):
@@ -162,11 +162,6 @@ def _cpu_s(pid: int) -> float:
     """What all threads of a process have used of the processor."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def _peak_bytes(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 async def create(bootstrap: str, topic: str) -> None:
@@ -235,7 +230,7 @@ def table(result: dict[str, Any]) -> str:
         f"{result['events']:,} events, {job.PARTITIONS} partitions, medians of {runs} runs in turn",
         result["machine"],
         "",
-        f"{'events/s a core':44}{'all':>10}{'second half':>13}{'(min to max)':>22}{'worker':>9}{'peak MB':>9}",
+        f"{'events/s a core':44}{'all':>10}{'second half':>13}{'(min to max)':>25}{'worker':>9}{'peak MB':>9}",
     ]
     for name, title in names.items():
         if why := result["missing"].get(name):
@@ -244,7 +239,7 @@ def table(result: dict[str, Any]) -> str:
             late = sorted(rate(run, half=True) for run in found)
             spread = f"{late[0]:,.0f} to {late[-1]:,.0f}"
             lines.append(
-                f"{title:44}{median(map(rate, found)):>10,.0f}{median(late):>13,.0f}{spread:>22}"
+                f"{title:44}{median(map(rate, found)):>10,.0f}{median(late):>13,.0f}{spread:>25}"
                 f"{ours / median(late):>8.1f}x{median(run['peak_bytes'] for run in found) / 1e6:>9,.0f}"
                 f"{_said(found, result['events'])}"
             )
