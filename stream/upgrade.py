@@ -17,6 +17,7 @@ from msgspec import Meta
 from detectors.base import CLASSES, ENTITY, KINDS, Array, Columns, Detector
 from detectors.baselines.calibration import LEVELS
 from detectors.baselines.strangeness import STRANGENESS
+from detectors.catalog.peers import STAFF
 from detectors.fusion import Evidence
 from stream.correlate import Saved
 from stream.errors import TriplineError
@@ -25,7 +26,9 @@ from stream.signals import Count, Ms
 from stream.trace import ROW
 
 # Fields of detectors' columns that are places in arrays of theirs, and how long those are.
-INDEXES: Final = {"klass": CLASSES, "level": LEVELS, "strange": STRANGENESS, "strangest": STRANGENESS}
+INDEXES: Final = {
+    "klass": CLASSES, "level": LEVELS, "strange": STRANGENESS, "strangest": STRANGENESS, "row": STAFF,
+}  # fmt: skip
 UNFIT: Final = (
     "the state is of a version of Tripline that this one cannot read: use the version that wrote it, or begin anew "
     "with another state directory"

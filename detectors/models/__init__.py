@@ -1,0 +1,1 @@
+"""Models that a library keeps, with their state as arrays."""
