@@ -1,8 +1,9 @@
 """A consumer group's share of a worker: its consumer, and a lane for each partition that it has been assigned.
 
-On revocation the lanes stop after the batch they are in; on assignment they are opened, which fences their former
-owner. State of a partition that went away is kept in memory until somebody else has it, so a rebalance that changes
-nothing costs nothing.
+Each lane works on a batch of its own, and gets the next when it is done with it: one that commits, keeps a snapshot or
+recovers holds up no other. On revocation the lanes stop after the batch they are in; on assignment they are opened,
+which fences their former owner. State of a partition that went away is kept in memory until somebody else has it, so a
+rebalance that changes nothing costs nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         self._make_stage = make_stage
         self._stages: dict[TopicPartition, Stage] = {}
         self._stopping = stopping
-        self._busy = asyncio.Lock()  # held while a batch is worked on: partitions do not go away under it
+        self._working: dict[TopicPartition, asyncio.Task[None]] = {}  # lanes with a batch: they do not go away under it
+        self._busy = asyncio.Lock()  # held while lanes come and go, and while they are given batches
         self._left = False
         self._generation = 0  # of the assignment: records that were fetched under another are not taken in
         self._changed = asyncio.Event()
@@ -96,20 +98,29 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
                 batches = await self._fetched()
                 async with self._busy:
                     if generation == self._generation:  # else the lanes are others, and were sought anew
-                        await self._batch(batches)
+                        await self._hand_out(batches)
         finally:
             await self._leave()
 
     async def _fetched(self) -> dict[TopicPartition, Sequence[Any]]:
-        """The next records; none when it is time to stop. Without partitions aiokafka waits for ever."""
+        """The next records of lanes without a batch; none when it is time to stop, or when there is another such lane.
+
+        Without partitions aiokafka waits for ever.
+        """
         if self._failed is not None:
             raise self._failed
-        fetch = asyncio.ensure_future(self.consumer.getmany(timeout_ms=POLL_MS, max_records=RECORDS_MAX))
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._stopping, self._changed)]
+        idle = [tp for tp in self.lanes if tp not in self._working]
+        waits: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(event.wait()) for event in (self._stopping, self._changed)
+        ]
+        fetch: asyncio.Future[Any] | None = None
+        if idle or not self.lanes:
+            fetch = asyncio.ensure_future(self.consumer.getmany(*idle, timeout_ms=POLL_MS, max_records=RECORDS_MAX))
+            waits.append(fetch)
         try:
-            await asyncio.wait([fetch, *waits], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             self._changed.clear()
-            return await fetch if fetch.done() else {}
+            return await fetch if fetch is not None and fetch.done() else {}
         except NoOffsetForPartitionError:  # of a group that never committed, before its lane is opened and sought
             return {}
         except OffsetOutOfRangeError as why:
@@ -126,17 +137,35 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             await asyncio.sleep(RETRY_S[0])
             return {}
         finally:
-            for each in (fetch, *waits):
+            for each in waits:
                 each.cancel()
 
-    async def _batch(self, batches: Mapping[TopicPartition, Sequence[Any]]) -> None:
+    async def _hand_out(self, batches: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        """Let each lane begin with its batch, and see how far those have read that have none."""
+        for tp, batch in batches.items():
+            if (lane := self.lanes.get(tp)) is not None:
+                self._working[tp] = asyncio.create_task(self._work(lane, batch))
+        for tp, lane in list(self.lanes.items()):
+            if tp not in self._working:
+                await self._reached(lane)
+
+    async def _work(self, lane: Lane, batch: Sequence[Any]) -> None:
         began = time.monotonic()
-        await asyncio.gather(*(self._take(self.lanes[tp], batch) for tp, batch in batches.items() if tp in self.lanes))
-        if batches:
+        try:
+            await self._take(lane, batch)
             self.batches.add(time.monotonic() - began)
             self._keep_pace()
-        for lane in list(self.lanes.values()):
             await self._reached(lane)
+        except Exception as why:  # noqa: BLE001 - nobody waits for this task; `_fetched` raises it
+            self._failed = why
+        finally:
+            del self._working[lane.partition]
+            self._changed.set()
+
+    async def _done(self) -> None:
+        """Wait until no lane works on anything; none begins meanwhile, for who waits is `_busy`."""
+        while self._working:
+            await asyncio.wait(self._working.values())
 
     async def _reached(self, lane: Lane) -> None:
         """See how far the lane has read, for not all that has an offset is a record; at the end, let its stage know."""
@@ -210,6 +239,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         """Called before a rebalance: stop writing, keep the state."""
         async with self._busy:
             self._generation += 1
+            await self._done()
             for tp in revoked:
                 self._until.pop(tp, None)
                 lane = self.lanes.pop(tp, None)
@@ -256,6 +286,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         """Keep what was learned, stop writing, and leave the group; a rebalance that comes meanwhile waits for it."""
         async with self._busy:
             self._left = True
+            await self._done()
             for tp, lane in list(self.lanes.items()):
                 if isinstance(lane.stage, Detect) and lane.position == lane.committed:
                     await asyncio.to_thread(lane.stage.save, lane.committed)

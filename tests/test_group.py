@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ from aiokafka import TopicPartition
 
 from stream import wire
 from stream.config import Config, Kafka
+from stream.errors import TriplineError
 from stream.group import RECORDS_MAX, Group
 from stream.ingest import Ingest
 from stream.transact import Lane as RealLane
 from tests.broker import PARTITION, Broker, Producer, Record
 from tests.kafka.deployment import Counts
 
+Batches = dict[TopicPartition, list[Record]]
 PARTITIONS = [TopicPartition("access", n) for n in range(2)]
 
 
@@ -53,6 +56,12 @@ def test_a_rebalance_while_it_leaves_is_no_error_and_opens_nothing() -> None:
         assert [lane.closed for lane in lanes.values()] == [1, 1]
 
     asyncio.run(work())
+
+
+async def given(group: Group, batches: Batches) -> None:
+    """Hand out the batches, and wait until they are worked on."""
+    await group._hand_out(batches)
+    await group._done()
 
 
 class Consumer:
@@ -103,14 +112,14 @@ def test_where_a_transaction_ends_behind_the_last_record_nothing_is_waited_for()
         await group.consumer.stop()  # never started
         group.consumer, group.lanes = consumer, {PARTITION: lane}
         await lane.open()
-        await group._batch({})
+        await given(group, {})
         assert group.lag(lane) == 2
         consumer.at = 1
-        await group._batch({PARTITION: [consumer.given]})
+        await given(group, {PARTITION: [consumer.given]})
         assert group.lag(lane) == 1
         consumer.at = 2
-        await group._batch({})
-        await group._batch({})
+        await given(group, {})
+        await given(group, {})
         assert group.lag(lane) == 0
         told: list[list[tuple[int, bool]]] = [[], []]
         for message in broker.written:
@@ -133,7 +142,7 @@ class Flood(Consumer):
     def subscribe(self, _topics: list[str], listener: Group) -> None:
         pass
 
-    async def getmany(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
+    async def getmany(self, *_of: TopicPartition, timeout_ms: int, max_records: int) -> Batches:
         self.handed += max_records
         self.peak = max(self.peak, self.handed)
         return {PARTITION: [self.given] * max_records}
@@ -176,5 +185,110 @@ def test_however_much_comes_one_batch_is_held_and_the_rest_waits_at_the_broker()
         await asyncio.wait_for(group.run(), 60)
         assert slow.batches == 10
         assert 0 < flood.peak <= RECORDS_MAX
+
+    asyncio.run(work())
+
+
+class Feed(Flood):
+    """Two partitions with as much as one asks of them; where nothing is asked for, none answers."""
+
+    async def getmany(self, *of: TopicPartition, timeout_ms: int, max_records: int) -> Batches:
+        await asyncio.sleep(0)
+        return {tp: [self.given] for tp in of[:max_records]}
+
+
+class Counting:
+    """A lane that counts its batches, and works as long as it is told to."""
+
+    stage, position, reached, committed, taken = None, 0, 0, 0, 0
+
+    def __init__(self, partition: TopicPartition, goes_on: asyncio.Event) -> None:
+        self.partition, self._goes_on = partition, goes_on
+        self.batches = 0
+        self.closed = False
+
+    async def take(self, _records: list[Record]) -> None:
+        await self._goes_on.wait()
+        assert not self.closed
+        self.batches += 1
+
+    async def settle(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def fed(stuck: asyncio.Event, stopping: asyncio.Event) -> tuple[Group, Counting, Counting]:
+    """A group of two lanes, of which one waits; both have as much to read as they want."""
+    group = Group("ingest", Config(kafka=Kafka(topics=("access",))), ["access"], "", lambda _tp: None, stopping)  # type: ignore[arg-type,return-value]
+    await group.consumer.stop()  # never started
+    group.consumer = Feed(Record(0, b"{}"))
+    free = asyncio.Event()
+    free.set()
+    slow, quick = Counting(PARTITIONS[0], stuck), Counting(PARTITIONS[1], free)
+    group.lanes = {slow.partition: slow, quick.partition: quick}  # type: ignore[dict-item]
+    return group, slow, quick
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        await asyncio.sleep(0)
+
+
+def test_a_lane_that_takes_long_holds_up_no_other() -> None:
+    """It commits, keeps a snapshot, or recovers: its own partition waits, and gets one batch at a time."""
+
+    async def work() -> None:
+        stuck, stopping = asyncio.Event(), asyncio.Event()
+        group, slow, quick = await fed(stuck, stopping)
+        running = asyncio.create_task(group.run())
+        await until(lambda: quick.batches >= 20)
+        assert slow.batches == 0
+        stuck.set()
+        await until(lambda: slow.batches >= 5)
+        stopping.set()
+        await asyncio.wait_for(running, 60)
+        assert slow.closed and quick.closed
+
+    asyncio.run(work())
+
+
+def test_a_partition_goes_away_behind_the_batch_that_is_at_work() -> None:
+    """And no lane begins with another meanwhile."""
+
+    async def work() -> None:
+        stuck, stopping = asyncio.Event(), asyncio.Event()
+        group, slow, quick = await fed(stuck, stopping)
+        running = asyncio.create_task(group.run())
+        await until(lambda: quick.batches >= 3)
+        revoked = asyncio.create_task(group.on_partitions_revoked(set(PARTITIONS)))
+        await until(lambda: group._busy.locked() and list(group._working) == [slow.partition])
+        before = quick.batches
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert (slow.closed, quick.batches) == (False, before)
+        stuck.set()
+        await asyncio.wait_for(revoked, 60)
+        assert slow.closed and quick.closed
+        assert (slow.batches, group.lanes) == (1, {})
+        stopping.set()
+        await asyncio.wait_for(running, 60)
+
+    asyncio.run(work())
+
+
+def test_what_a_person_has_to_see_to_ends_the_group_whichever_lane_meets_it() -> None:
+    class Broken(Counting):
+        async def take(self, _records: list[Record]) -> None:
+            raise TriplineError("retention has overtaken it")
+
+    async def work() -> None:
+        group, slow, quick = await fed(asyncio.Event(), asyncio.Event())
+        slow._goes_on.set()
+        group.lanes[quick.partition] = Broken(quick.partition, slow._goes_on)  # type: ignore[assignment]
+        with pytest.raises(TriplineError, match="overtaken"):
+            await asyncio.wait_for(group.run(), 60)
+        assert slow.closed
 
     asyncio.run(work())
