@@ -116,7 +116,7 @@ def _groups(groups: list[Group]) -> Iterator[Metric]:
     ):
         yield counters(name, text, ["group"], {(g.name,): value(g) for g in groups})
     yield histograms(
-        "tripline_batch_seconds", "Time that a batch took, commit included.", ["group"],
+        "tripline_batch_seconds", "Time that a partition's batch took, commit included.", ["group"],
         {(g.name,): g.batches for g in groups},
     )  # fmt: skip
 
