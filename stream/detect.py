@@ -18,7 +18,7 @@ from stream import signals, wire
 from stream.alerts import severity_of
 from stream.align import Aligner
 from stream.batch import Batch
-from stream.blocks import PackedBlock
+from stream.blocks import PackedBlock, joined
 from stream.checkpoint import StateDirectory
 from stream.config import Config, fingerprint
 from stream.errors import TriplineError
@@ -33,6 +33,7 @@ from stream.wire import BadBlock, NewerBlock
 
 COPY_S: Final = 3.0  # that a copy which is on its way is waited for when the partition goes away
 LEFT_S: Final = 3_600.0  # after which an unfinished file is nobody's
+TAKEN_EVENTS: Final = 32_768  # at once: what a pass over them needs of memory for a moment is some hundred bytes each
 RETRY_S: Final = 10.0  # after a snapshot that the disk refused
 _HELD: Final = "held/"  # of the names of a snapshot's arrays: blocks that wait for their turn
 
@@ -87,6 +88,7 @@ class Detect:
         """Score the records; signals and dead letters."""
         self._signals.clear()
         letters: list[Message] = []
+        ready: list[PackedBlock] = []
         values = records.values
         data = np.frombuffer(values.data, np.uint8)
         for number, (start, stop) in enumerate(zip(values.starts.tolist(), values.stops.tolist(), strict=True)):
@@ -100,10 +102,11 @@ class Detect:
             except BadBlock as why:
                 letters.append(self._letter(int(records.offsets[number]), "bad_block", str(why), values[number]))
                 continue
-            for block in self.aligner.add(sent.block, sent.origin, sent.watermark_ms, sent.more):
-                repeated = self.pipeline.take(block)
-                if repeated.any():
-                    letters += self._repeats(block, repeated)
+            ready += self.aligner.add(sent.block, sent.origin, sent.watermark_ms, sent.more)
+            if sum(map(len, ready)) >= TAKEN_EVENTS:
+                letters += self._scored(ready)
+                ready = []
+        letters += self._scored(ready)
         self.aligner.settle()
         self._offset = records[-1].offset + 1
         if silent:
@@ -262,6 +265,14 @@ class Detect:
     @property
     def _topic(self) -> str:
         return f"{self._config.kafka.observations}/{self.partition}"
+
+    def _scored(self, ready: Sequence[PackedBlock]) -> list[Message]:
+        """Score blocks as one, for a pass over the detectors costs the same for few events as for many."""
+        if not ready:
+            return []
+        block = joined(ready)
+        repeated = self.pipeline.take(block)
+        return self._repeats(block, repeated) if repeated.any() else []
 
     def _repeats(self, block: PackedBlock, repeated: Any) -> list[Message]:
         return [

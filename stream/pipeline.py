@@ -224,8 +224,12 @@ class Pipeline:
         self._spent("tick", began)
 
     def _cuts(self, stream_time: I64) -> list[tuple[int, int]]:
-        """Where the block passes ticks: [start, stop) of each run of events between two."""
-        edges = np.flatnonzero(np.diff(stream_time // self._tick_ms)) + 1
+        """Where the block passes ticks: [start, stop) of each run of events between two.
+
+        And hours: an account's baseline moves with its first event of one, and its sessions are judged by it.
+        """
+        passes = np.diff(stream_time // self._tick_ms) | np.diff(stream_time // HOUR_MS)
+        edges = np.flatnonzero(passes) + 1
         bounds = [0, *edges.tolist(), len(stream_time)]
         return list(pairwise(bounds))
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detectors import catalog
-from stream import align, wire
+from stream import align, detect, wire
 from stream.batch import Batch
 from stream.blocks import packed
 from stream.config import Config, Kafka, Worker
@@ -67,15 +67,16 @@ def letters(messages: Sequence[Message]) -> list[tuple[str, str, int]]:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None)
-@given(st.sets(st.integers(1, 20), max_size=6), st.sampled_from([0, 10**9]))
+@given(st.sets(st.integers(1, 20), max_size=6), st.sampled_from([1, 50, 10**6]), st.sampled_from([0, 10**9]))
 def test_how_the_log_was_fetched_changes_nothing(
-    log: list[Record], tmp_path: Path, stages: list[Detect], cuts: set[int], kept: int
+    log: list[Record], tmp_path: Path, stages: list[Detect], cuts: set[int], at_once: int, kept: int
 ) -> None:
-    """Neither where a batch ends nor whether memory was let go of."""
+    """Neither where a batch ends, nor where a pass over the detectors does, nor whether memory was let go of."""
     whole, apart = stage(tmp_path / "whole"), stage(tmp_path / "apart")
     stages += [whole, apart]
     once = taken(whole, log)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detect, "TAKEN_EVENTS", at_once)
         patch.setattr(align, "KEPT_BYTES_MAX", kept)
         bits = [taken(apart, log[a:b]) for a, b in pairwise([0, *sorted(cuts), len(log)])]
     assert letters([m for each in bits for m in each]) == letters(once)

@@ -61,6 +61,32 @@ def test_where_batches_are_cut_changes_nothing(edges: list[int]) -> None:
 
 
 @cache
+def busy_hours(seed: int) -> EventBlock:
+    """Two days of people who all work in the ten seconds before and after each full hour, from a new session each."""
+    rng = np.random.default_rng(seed)
+    rates = np.exp(rng.normal(1.0, 1.0, 60))
+    events = []
+    for hour in range(1, 48):
+        for a in np.flatnonzero(rng.random(len(rates)) < 0.7).tolist():
+            much = rng.lognormal(0.0, 0.3) * (6.0 if rng.random() < 0.1 else 1.0)
+            times = START_MS + hour * HOUR_MS + rng.integers(-10_000, 10_000, 1 + rng.poisson(rates[a] * much))
+            events += [
+                event(int(t), f"a{a}", credential=f"t-{a}-{hour}", subject=f"s{rng.integers(200)}") for t in times
+            ]
+    return block(events)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("tick_s", [30, 1001])  # the one ends with the hour, the other does not
+def test_what_one_kind_is_judged_by_of_another_does_not_depend_on_cuts(tick_s: int, seed: int) -> None:
+    """Many events between two ticks, of sessions that are judged by what their accounts did a moment ago."""
+    whole, config = busy_hours(seed), msgspec.structs.replace(CONFIG, tick_s=tick_s)
+    expected, _ = run([whole], config, finish=False)
+    cut, _ = run(cuts(whole, list(range(0, len(whole), 97))), config, finish=False)
+    assert state(cut) == state(expected)
+
+
+@cache
 def whole_run() -> tuple[Any, list[dict[str, Any]]]:
     pipeline, alerts = run([retailer()], CONFIG)
     assert any(a.status == "open" for a in alerts)

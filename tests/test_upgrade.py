@@ -88,6 +88,17 @@ def test_a_detector_that_keeps_something_else_begins_anew(change: str) -> None:
     assert pipeline.anew == ["volume"]
 
 
+def test_what_the_next_tick_tells_anew_may_be_missing() -> None:
+    """As in the snapshots of versions that did not keep it."""
+    meta, arrays, at, before = saved(CONFIG, 0.72)
+    retold = ["detector.volume/fleet", "detector.volume/users", "detector.fan_out/fleet", "detector.fan_out/users"]
+    for name in retold:
+        del arrays[name]
+    pipeline, alerts = gone_on(meta, arrays, at)
+    assert pipeline.anew == []
+    assert opened(before + alerts) == opened(whole_run()[1])
+
+
 def test_what_no_version_can_do_without_is_refused() -> None:
     meta, arrays, _, _ = saved(CONFIG, 0.1)
     arrays["table.account/entities"] = np.zeros(3, np.int64)

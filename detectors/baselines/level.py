@@ -188,10 +188,17 @@ def _expect(r: Array, h: int, f: int, season: float, pop: Array) -> tuple[float,
 
 
 @kernel
+def _expect_all(r: Array, now: int, season: Array, pop: Array, expected: Array) -> None:
+    for h in range(expected.shape[0]):
+        for f in range(expected.shape[1]):
+            expected[h, f] = _expect(r, h, f, _season(season, now, h, f), pop[h, f])[0]
+
+
+@kernel
 def _observe_all(
     kinds: npt.NDArray[np.int64], states: tuple[Array, ...], touches: tuple[Array, ...], x: Array, by_ones: Array,
     time: Array, klass: Array, learn: Array, mark: Any, season: Array, gathered: Array, pop: Array, survival: Array,
-    gate: Array, fleet: Array, expected_fleet: Array, marks: Array, out: Array,
+    gate: Array, fleet: Array, expected_fleet: Array, users_pop: Array, marks: Array, out: Array,
 ) -> int:  # fmt: skip
     found = 0
     user = -1  # where among the kinds the account is
@@ -204,7 +211,7 @@ def _observe_all(
         found = _observe(
             states[k], touches[k], x[k if x.shape[0] > 1 else 0], by_ones, time, klass, learn, mark, kind, season[kind],
             gathered[kind], pop[kind], survival[kind], gate[kind], fleet, expected_fleet, kind == FLEET, marks,
-            used, states[max(user, 0)], touches[max(user, 0)], season[ACCOUNT], pop[ACCOUNT], out, found,
+            used, states[max(user, 0)], touches[max(user, 0)], season[ACCOUNT], users_pop, out, found,
         )  # fmt: skip
     return found
 
@@ -268,9 +275,6 @@ def _observe(
                 r["sum"][h, f] = c
                 if is_fleet:
                     fleet[i, h, f] = c
-                    if i == 0 or opens:
-                        expected = _expect(r, h, f, _season(season[k], now, h, f), pop[k, h, f])[0]
-                        expected_fleet[h, f] = expected
                 level = r["level"][h, f]
                 if level >= gate[k, h, f]:
                     lit = True
@@ -340,12 +344,14 @@ def _common(fleet: float, expected_fleet: float, own: float, expected_own: float
 class LevelDetector:
     """The engine behind `volume` and `fan_out`: levels of some features over entities of any kind.
 
-    Shared state: 5 numbers for each population, 31 bins of season, 60 bytes x 96 of survival counts a family.
+    Shared state: 5 numbers for each population (twice for accounts), 31 bins of season, 60 bytes x 96 of survival
+    counts a family.
     """
 
     id: str
     features: tuple[Feature, ...]
     kinds: tuple[str, ...]  # the fleet first, since the others subtract its common mode
+    retold = ("fleet", "users")  # of the state: what the next tick tells anew
 
     def __init__(self, offset_bits: float) -> None:
         count = len(self.features)
@@ -362,10 +368,13 @@ class LevelDetector:
         for f, feature in enumerate(self.features):
             self._by_ones[..., f] = feature.by_ones == "always"
             self._by_ones[ACCOUNT, EMPLOYEE, f] = feature.by_ones != "never"
+        # Both as of the latest tick: what one kind is judged by, of another, may not depend on where a pass ends.
         self._expected_fleet = np.zeros((2, count))
+        self._users = np.zeros((*shape[1:], 5))  # the accounts' population
         self.state: Columns = {
             "population": self._population, "season": self._season, "visits": self._visits,
-            "gathered": self._gathered, "hour": self._hour, **self._survival.arrays(),
+            "gathered": self._gathered, "hour": self._hour, "fleet": self._expected_fleet, "users": self._users,
+            **self._survival.arrays(),
         }  # fmt: skip
 
     def score(self, frame: Frame, columns: Mapping[str, Array], x: npt.NDArray[np.float64], bit: int) -> Array:
@@ -376,12 +385,13 @@ class LevelDetector:
         found = _observe_all(
             self._numbers, tuple(columns[kind] for kind in self.kinds), tuple(frame.touch[kind] for kind in self.kinds),
             x, self._by_ones, frame.time, frame.klass, frame.learn, np.uint16(1 << bit), self._season, self._gathered,
-            self._population, self._survival.today, self._survival.gate, fleet, self._expected_fleet, frame.marks, out,
+            self._population, self._survival.today, self._survival.gate, fleet, self._expected_fleet, self._users,
+            frame.marks, out,
         )  # fmt: skip
         return out[:found]
 
     def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
-        """Hourly: fold the hour's residuals into the season, roll the day, read the calibration anew."""
+        """What the fleet is to show now; hourly, fold the residuals into the season and read the calibration anew."""
         hour = now_ms // HOUR_MS
         if hour != self._hour[0]:
             self._hour[0] = hour
@@ -393,6 +403,11 @@ class LevelDetector:
             self._gathered[:] = 0.0
             self._survival.roll(now_ms)
             self._survival.refresh(now_ms, self._offset_bits)
+        self._users[...] = self._population[ACCOUNT]
+        if "fleet" in self.kinds:
+            _expect_all(
+                columns["fleet"][0], now_ms, self._season[FLEET, 0], self._population[FLEET, 0], self._expected_fleet
+            )
         return []
 
     def band(self, kind: str, klass: int, state: Array, slot: int, now_ms: int) -> tuple[Array, Array, Array]:
