@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint evaluate bench bench-kafka bench-peers bench-compare bench-respond bench-snapshot soak kafka \
-	stack fuzz sbom audit lock clean
+.PHONY: help setup demo test lint evaluate bench bench-kafka bench-peers bench-compare bench-respond bench-scale \
+	bench-snapshot soak kafka stack fuzz sbom audit lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ bench-compare: setup ## what changed in speed since a revision, by stage: BASE=m
 
 bench-respond: setup ## speed of the alert plane on a real broker (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.bench.respond
+
+bench-scale: setup ## a process with the accounts of the incident: memory, speed, snapshots; SCALE="--detectors all --millions 1,10"
+	@$(BIN)/python -m tests.bench.scale $(SCALE)
 
 bench-snapshot: setup ## what a snapshot of a million entities writes, and what waits meanwhile
 	@$(BIN)/python -m tests.bench.snapshot

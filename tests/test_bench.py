@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench import compare
+from tests.bench import compare, scale
 from tests.bench.peers import __main__ as peers
 from tests.bench.peers import job
 
@@ -123,3 +124,20 @@ def test_a_stage_that_only_one_of_the_two_has_is_told_too() -> None:
         "+inf%",
     ]
     assert [line.split()[-1] for line in told.splitlines() if line.startswith("all")] == ["~"]
+
+
+def test_a_flood_of_names_forgets_no_one_who_is_watched() -> None:
+    """`make bench-scale` in small: the table stays within its limit, and every event is told apart from the others."""
+    flood = scale.flooded(keys=900_000, limit=700_000, detectors="four")
+    assert flood["kept"] == flood["watched"] == 1_000
+    assert flood["overflowed"] == 0
+    assert flood["left"] <= flood["limit"] + 2 * scale.STEP
+    assert flood["left"] + flood["evicted"] == flood["keys"] + flood["watched"]
+
+
+def test_what_is_kept_of_many_is_what_goes_on(tmp_path: Path) -> None:
+    """`make bench-scale` in small; it refuses to measure a snapshot that is not what was kept."""
+    row = scale.grown(10_000, 15_000, 12_000, "four", tmp_path / "state")
+    assert row["entities"]["account"] == 10_000
+    assert row["entities"]["source"] == 3_000
+    assert row["snapshot_bytes"] > 10_000 * 200
