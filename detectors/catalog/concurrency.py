@@ -2,7 +2,8 @@
 
 A place is a network and a client. Phones roam, so that a session changes its network is common; that it goes back and
 forth between two places that have neither in common is not. A *return* is an event at the place before the last one,
-left at most ten minutes ago, whose network and client both differ. Two people hold the session, or one person has two
+left at most ten minutes ago, whose network and client both differ; of machines, which do not roam, whose network does,
+for who has stolen a key can call himself what the key's owner does. Two people hold the session, or one person has two
 devices: two devices take turns as often as a thief and the owner do, so how often says little, and where says more.
 
 Statistic: returns k, decayed over 20 minutes, against a Poisson rate mu an active hour of this account,
@@ -125,7 +126,7 @@ def _judge(
             count_hour(moves[k, habit])
     if differs & NETWORK:
         count_move(moves[k, habit], r, learns and teaches)
-    if moved == RETURNS and differs == BOTH:
+    if moved == RETURNS and (differs == BOTH or (k >= SERVICE and differs & NETWORK)):
         r["returns"] += np.float32(1.0)
         bits = _bits(np.float64(r["returns"]), rate)
         reached = min(level_of(bits), LEVELS - 1)
@@ -168,12 +169,12 @@ def _follow(
             prefetch(accounts, touch_account[i + AHEAD]["slot"])
             prefetch(credentials, touch_credential[i + AHEAD]["slot"])
         a = touch_account[i]
-        if a["slot"] <= 0 or not succeeded[i] or h_network[i] == 0 or h_client[i] == 0:
+        k = klass[i]
+        machine = k >= SERVICE
+        if a["slot"] <= 0 or not succeeded[i] or h_network[i] == 0 or (h_client[i] == 0 and not machine):
             continue
         place = place_of(h_network[i], h_client[i])
         home = accounts[a["slot"]]
-        k = klass[i]
-        machine = k >= SERVICE
         hours = np.float64(a["active"][0])
         warm = hours >= WARM_HOURS
         if a["opens"][1] and not a["suspect"]:

@@ -170,6 +170,30 @@ def test_a_key_with_one_home_is_found_in_two() -> None:
     assert named & {"svc-3", "key-svc-3"}
 
 
+@pytest.mark.parametrize("client", ["feeder/1", ""])
+def test_a_key_is_found_in_two_places_though_the_program_is_the_same(client: str) -> None:
+    """Used from a rented host, by what calls itself as its owner does or not at all; and the owner goes on."""
+
+    def feed(n: int, start: int, stop: int, every_ms: int, **place: Any) -> list[AccessEvent]:
+        return [
+            event(at, f"partner-{n}", "list", "/feed", credential=f"key-{n}", issuer="iam", account_kind="partner",
+                  subject="", user_agent=client, **place)
+            for at in range(start, stop, every_ms)
+        ]  # fmt: skip
+
+    homes = [
+        each for n in range(12)
+        for each in feed(n, START_MS + n * 1_000, START_MS + 8 * DAY_MS, 300_000, source_ip=f"10.{n}.0.5")
+    ]  # fmt: skip
+    rented = {"source_ip": "203.0.113.9", "asn": 64_500}
+    stolen = feed(3, WHEN + 7_000, WHEN + 2 * HOUR_MS, 300_000, **rented)
+    named = {value for _, value in entities(judged("concurrency", usual() + homes + stolen))}
+    assert named & {"partner-3", "key-3"}
+    moved = [each for each in homes if each.account != "partner-3" or int(each.time) < WHEN]
+    moved += feed(3, WHEN + 7_000, START_MS + 8 * DAY_MS, 300_000, **rented)
+    assert judged("concurrency", usual() + moved) == []
+
+
 def test_a_thief_who_waits_for_the_session_to_be_idle_is_not_found() -> None:
     """The evasion that its docstring admits."""
     later = session("user-7") + session("user-7", WHEN + HOUR_MS, pages=30, gap_ms=15_000, **THIEF)
@@ -213,7 +237,7 @@ def test_bits_are_no_larger_than_chance_warrants(seed: int) -> None:
     assert [a for a in alerts if a.status == "open"] == []
 
 
-def naive(events: list[tuple[int, int, int]]) -> float:
+def naive(events: list[tuple[int, int, int]], machine: bool) -> float:
     """Decayed returns after the last of (time, network, client), from the whole past."""
     visits: list[tuple[int, int, int, int]] = []  # network, client, first and last time
     returns: list[int] = []
@@ -224,7 +248,7 @@ def naive(events: list[tuple[int, int, int]]) -> float:
             visits[-1] = (network, client, visits[-1][2], time)
             continue
         back = len(visits) > 1 and visits[-2][:2] == (network, client) and time // 1000 - visits[-2][3] // 1000 <= 600
-        if back and network != visits[-1][0] and client != visits[-1][1]:
+        if back and network != visits[-1][0] and (machine or client != visits[-1][1]):
             returns.append(time)
         visits.append((network, client, time, time))
     return sum(math.exp((at - events[-1][0]) / 1_200_000) for at in returns)
@@ -232,15 +256,19 @@ def naive(events: list[tuple[int, int, int]]) -> float:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 90_000) | st.integers(0, 900_000), st.integers(0, 2), st.integers(0, 2)),
-                max_size=30))  # fmt: skip
-def test_every_prefix_counts_as_the_twin_does(drawn: list[tuple[int, int, int]]) -> None:
-    """One session between three networks and three clients, with gaps and hours that end."""
+                max_size=30), st.sampled_from(["customer", "partner"]))  # fmt: skip
+def test_every_prefix_counts_as_the_twin_does(drawn: list[tuple[int, int, int]], kind: str) -> None:
+    """One session between three networks and three clients, with gaps and hours that end.
+
+    A machine is judged from its ninth active hour on.
+    """
     pipeline = Pipeline(ALONE, lambda _alert: None)
     past: list[tuple[int, int, int]] = []
     now = START_MS
-    for gap, network, client in drawn:
+    for gap, network, client in [*[(HOUR_MS, 0, 0)] * 10, *drawn]:
         now += gap
         past.append((now, network, client))
-        pipeline.process(block([event(now, "a", source_ip=f"10.0.{network}.1", user_agent=f"c{client}")]))
+        fields: dict[str, Any] = {"source_ip": f"10.0.{network}.1", "user_agent": f"c{client}", "account_kind": kind}
+        pipeline.process(block([event(now, "a", **fields)]))
         row = pipeline.tables["credential"].columns["concurrency"][pipeline.tables["credential"].slot("t-a")]
-        assert np.isclose(row["returns"], naive(past), rtol=1e-4, atol=1e-6)
+        assert np.isclose(row["returns"], naive(past, kind == "partner"), rtol=1e-4, atol=1e-6)
