@@ -182,12 +182,12 @@ class Index:
         }  # fmt: skip
 
     def load(self, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
-        """Become the index that `save` described."""
-        self.owner = arrays["owner"].astype(np.uint64)
-        self._free = arrays["free"].astype(np.int32)
-        self._name_start = arrays["name_start"].astype(np.int64)
-        self._name_length = arrays["name_length"].astype(np.uint16)
-        self._arena = arrays["arena"].astype(np.uint8)
+        """Become the index that `save` described, of arrays that nobody else uses from now on."""
+        self.owner = taken(arrays["owner"], np.uint64)
+        self._free = taken(arrays["free"], np.int32)
+        self._name_start = taken(arrays["name_start"], np.int64)
+        self._name_length = taken(arrays["name_length"], np.uint16)
+        self._arena = taken(arrays["arena"], np.uint8)
         self._arena_used = len(self._arena)
         self._tally[COUNT], self._tally[FREE] = len(self.owner), len(self._free)
         self._tally[OVERFLOWED] = arrays["overflowed"][0]
@@ -252,6 +252,12 @@ def resolve(indexes: Sequence[Index], hashes: U64, texts: Sequence[tuple[U8, I64
             buffer, starts, stops = texts[k]
             index._learn(slots[k, new], buffer, starts[new], stops[new])
     return slots
+
+
+def taken(array: npt.NDArray[np.generic], dtype: npt.DTypeLike) -> Any:
+    """An array that its giver uses no more, as one of this dtype: it is copied only where it has to be."""
+    usable = array.dtype == dtype and array.flags.carray
+    return array.view(dtype) if usable else array.astype(dtype)
 
 
 def grown(array: npt.NDArray[np.generic], wanted: int, limit: int | None = None) -> Any:

@@ -295,7 +295,8 @@ class Pipeline:
         return meta, arrays
 
     def load(self, meta: Mapping[str, Any], arrays: Columns) -> None:
-        """Continue from what `save` gave; TriplineError where it gave something else, which leaves this unusable."""
+        """Continue from what `save` gave, in arrays that nobody else uses from now on; TriplineError where it gave
+        something else, which leaves this unusable."""  # fmt: skip
         with upgrade.refusing():
             self._load(meta, arrays)
 

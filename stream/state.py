@@ -17,7 +17,7 @@ import numpy.typing as npt
 from detectors.base import DAY_MS, ENTITY, HORIZONS_S, HOUR_MS, TOUCH, Array, Columns
 from detectors.kernels import AHEAD, inline, kernel, prefetch
 from stream.errors import TriplineError
-from stream.keys import Index, grown, resolve
+from stream.keys import Index, grown, resolve, taken
 from stream.siphash import I64, U8, U64
 
 FLEET: Final = "fleet"  # the kind of one entity without a name
@@ -140,12 +140,13 @@ class Table:
         return out
 
     def load(self, arrays: Mapping[str, Array], anew: Sequence[str] = ()) -> None:
-        """Become what `save` described, with empty columns for the detectors that begin anew."""
+        """Become what `save` described, of arrays that nobody else uses from now on, with empty columns for the
+        detectors that begin anew."""  # fmt: skip
         self.index.load({n.removeprefix("index."): a for n, a in arrays.items() if n.startswith("index.")})
-        self.entities = arrays["entities"].astype(ENTITY)
+        self.entities = taken(arrays["entities"], ENTITY)
         self.evicted = int(arrays["evicted"][0])
         self.columns = {
-            name: np.zeros(len(self.entities), c.dtype) if name in anew else arrays[f"columns.{name}"].astype(c.dtype)
+            name: np.zeros(len(self.entities), c.dtype) if name in anew else taken(arrays[f"columns.{name}"], c.dtype)
             for name, c in self.columns.items()
         }
         if any(array.shape != (self.index.count,) for array in (self.entities, *self.columns.values())):

@@ -202,7 +202,8 @@ def _line(row: dict[str, Any]) -> str:
 def _apart(*command: str) -> dict[str, Any]:
     done = subprocess.run([sys.executable, "-m", "tests.bench.scale", *command], capture_output=True, check=False)
     if done.returncode:
-        sys.exit(done.stderr.decode())
+        killed = f"killed by signal {-done.returncode}: it takes more memory than there is"
+        sys.exit(done.stderr.decode() or killed)
     measured: dict[str, Any] = json.loads(done.stdout)
     return measured
 
