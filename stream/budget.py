@@ -20,7 +20,7 @@ from stream.alerts import severity_of
 
 # The threshold lets chance spend a 32nd of the budget: models err, and the rest is for what is real.
 OPEN_SHARE: Final = 32.0
-REASONS: Final = ("budget", "incidents_max", "ranked", "muted")  # why an entity's evidence opens nothing
+REASONS: Final = ("budget", "incidents_max", "ranked", "muted", "little")  # why an entity's evidence opens nothing
 REMEMBERED_MAX: Final = 500  # entities that were held back and have been counted
 OUTSTANDING_BITS: Final = 6.0  # above all that was opened lately; 64 times rarer
 LISTED_MAX: Final = 20  # of what was held back, by name

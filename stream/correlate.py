@@ -41,6 +41,10 @@ REOPEN_MS: Final = 7 * DAY_MS
 SURE: Final = 25.0  # score beyond which entities are ranked by how much they explain
 SEVERITY_STEP: Final = 4.0
 GROWTH_STEP: Final = 4.0  # of the records since the last revision
+NEAR: Final = 2.0  # what is new of an entity may lie so far below what opens an alert, where all of it reaches that
+AMOUNTS: Final = ("amount", "rhythm")
+# What is found by how much was read, and is told only of so much; what adds up over days is found by its days.
+LITTLE: Final = {"requests": 10.0, "records": 10.0, "subjects": 10.0, "bytes": 1e6}
 EXPLAINS: Final = ("issuer", "account", "credential", "client", "network", "source", "resource", "fleet")
 
 
@@ -67,6 +71,7 @@ class Correlator:
         self.sensitivity: Callable[[Iterable[str]], str] = lambda _resources: ""  # the highest of some resources'
         self._detectors = detectors
         self._bit = {d.id: bit for bit, d in enumerate(detectors)}
+        self._aspects = {d.id: d.aspect for d in detectors}
         self._units = {d.id: [f.unit for f in d.features] for d in detectors}
         self._tables = tables
         self._columns = {d.id: {k: tables[k].columns[d.id] for k in d.columns} for d in detectors}
@@ -118,7 +123,7 @@ class Correlator:
                 i.joined(each) and each.time <= i.last for i in self._closed
             ):  # told, and held on to for longer
                 new.append(each)
-        if fusion.joint(new) < self.budget.least() - 2.0:
+        if fusion.joint(new) < self.budget.least() - NEAR:
             return
         mask = self._mask(new)
         for incident in self.open:
@@ -134,7 +139,7 @@ class Correlator:
             self._closed.remove(again)
             again.status = "open"
             self.open.append(again)
-        elif not self.free(*entity, crossed) and not self._afford(entity, score, new):
+        elif not self.free(*entity, crossed) and not self._afford(entity, score, new, fusion):
             return
         else:
             again = Incident(
@@ -266,12 +271,21 @@ class Correlator:
         text = "\x00".join((self._scope, *entity, str(first_ms)))
         return "tl-" + hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
-    def _afford(self, entity: Entity, score: float, evidence: list[Evidence]) -> bool:
+    def _afford(self, entity: Entity, score: float, evidence: list[Evidence], fusion: Fusion) -> bool:
         """Whether an incident may be opened; if not, it is counted why."""
+        if fusion.joint([e for e in evidence if self._matters(e)]) < self.budget.least() - NEAR:
+            self.budget.hold_back(entity, "little", score)
+            return False
         if len(self.open) < INCIDENTS_MAX:
             return self.budget.afford(entity, score, self.rank([(e.detector, e.kind, e.window_s) for e in evidence]))
         self.budget.hold_back(entity, "incidents_max", score)
         return False
+
+    def _matters(self, evidence: Evidence) -> bool:
+        """Whether it says more than that a little is more than usual."""
+        if self._aspects[evidence.detector] not in AMOUNTS or evidence.detector == "drip":
+            return True
+        return evidence.observed >= LITTLE.get(self._units[evidence.detector][evidence.feature], 0.0)
 
     def _worth_telling(self, incident: Incident, now_ms: int) -> bool:
         if incident.revision == 0:

@@ -24,6 +24,7 @@ WORDS: Final = {
     "incidents_max": "beyond the incidents that may be open at once",
     "ranked": "of a kind that verdicts call false",
     "muted": "muted",
+    "little": "of too little to matter",
 }
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cache
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +83,25 @@ def test_an_account_and_its_only_key_are_one_and_its_page_is_another() -> None:
     half = rows & (np.cumsum(rows) <= np.count_nonzero(rows) // 2)
     assert correlator._alias(rows, account, 1)
     assert not correlator._alias(half, account, 1)  # what has half of its events is no other name for it
+
+
+@pytest.mark.parametrize(("size", "told"), [(60_000, False), (60_000_000, True)])
+def test_of_a_little_that_is_more_than_usual_nobody_is_told(size: int, told: bool) -> None:
+    """One answer of a partner's program that is as rare as it is small; the same where it is large."""
+    rng = np.random.default_rng(6)
+
+    def feed(n: int, at: int, nbytes: int) -> AccessEvent:
+        return event(at, f"partner-{n}", "list", "/feed", account_kind="partner", credential=f"key-{n}", issuer="iam",
+                     source_ip=f"10.7.{n}.1", user_agent="feeder/1", subject="", bytes=nbytes)  # fmt: skip
+
+    daily = [
+        feed(n, START_MS + step * 900_000 + n * 1_000, int(800 * rng.lognormal(0, 0.05)))
+        for step in range(8 * 96) for n in range(30)
+    ]  # fmt: skip
+    pipeline, alerts = run([block([*usual(), *daily, feed(3, WHEN + 60_000, size)])], VOLUME)
+    opened_about = {a.entity.value for a in alerts if a.status == "open"}
+    assert bool(opened_about & {"partner-3", "key-3", "10.7.3.1"}) == told
+    assert (pipeline.correlator.budget.held_back.get("little", 0) > 0) != told
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e9), st.booleans(), st.booleans()), min_size=1, max_size=30))

@@ -6,7 +6,7 @@ the old).
 
 Statistic, for an account: the surprisal -log2 of how often an active hour of its class shows this pattern of novelty
 or more (network, client, resource, country, host, and a network that is new to everyone), less log2 of how much more
-often than its peers this account shows any. For a network, client, resource or issuer: the share of the accounts
+often than its peers this account shows any. For a network, client, issuer or what is read: the share of the accounts
 arriving there whose network is new to them, by Chernoff's bound against its own share and its peers',
 `detectors.baselines.share`. Entities: account (services, whose networks hardly ever change, are a class of their
 own), network, client, resource, issuer. Units: new places, accounts. Memory: 46 bytes an account, 48 bytes an entity
@@ -75,8 +75,8 @@ def _is_new(known: Array, h: int) -> bool:
 def _arrive(
     places: Array, accounts: Array, networks: Array, clients: Array, resources: Array, issuers: Array,
     h_network: Array, h_client: Array, h_resource: Array, h_country: Array, h_source: Array, succeeded: Array,
-    time: Array, klass: Array, hours: Array, patterns: Array, survival: Array, gate: Array, kind: int, mark: Any,
-    marks: Array, trials: Array, counts: Array, out: Array,
+    reads: Array, time: Array, klass: Array, hours: Array, patterns: Array, survival: Array, gate: Array, kind: int,
+    mark: Any, marks: Array, trials: Array, counts: Array, out: Array,
 ) -> int:  # fmt: skip
     found = 0
     for i in range(accounts.shape[0]):
@@ -122,7 +122,7 @@ def _arrive(
                     other = resources[i]
                 else:
                     other = issuers[i]
-                if other["slot"] < 0:
+                if other["slot"] < 0 or (c == 2 and not reads[i]):  # everybody arrives at a login page
                     continue
                 w = trials[c, counts[c]]
                 w["time"] = time[i]
@@ -217,7 +217,7 @@ class FirstSeen(ShareDetector):
         found = _arrive(
             columns["account"], touch["account"], touch["network"], touch["client"], touch["resource"], touch["issuer"],
             hashes["network"], hashes["client"], hashes["resource"], hashes["country"], hashes["source"],
-            frame.succeeded, frame.time, frame.klass, self._hours, self._patterns,
+            frame.succeeded, frame.reads, frame.time, frame.klass, self._hours, self._patterns,
             self._survival.today[number, :, 0, 0], self._survival.gate[number, :, 0, 0], number, np.uint16(1 << bit),
             frame.marks, trials, counts, out,
         )  # fmt: skip

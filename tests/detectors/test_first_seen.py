@@ -27,6 +27,18 @@ def test_travellers_are_not() -> None:
     assert judged("first_seen", usual() + away) == []
 
 
+def test_a_page_where_everybody_logs_in_is_no_place() -> None:
+    """A morning on which sixty work from homes of their own: nobody has anything in common but the page."""
+    storm = [
+        event(WHEN + n * 30_000 + step * 5_000, f"user-{n}", "read" if step else "login", "/api" if step else "/login",
+              credential=f"x-{n}", source_ip=f"203.{n}.113.7", asn=65_000 + n)
+        for n in range(60) for step in range(2)
+    ]  # fmt: skip
+    assert ("resource", "/login") not in {
+        (a.entity.kind, a.entity.value) for a in judged("first_seen", usual() + storm)
+    }
+
+
 def test_a_new_version_of_the_app_accuses_no_one() -> None:
     """Everybody has a new client from one day on."""
     events = usual()
