@@ -150,6 +150,8 @@ def unpacked(batches: list[tuple[Head, bytes]], position: int) -> Batch:
     for row, (head, _), part in zip(heads, batches, parts, strict=True):
         if not 0 <= head.records <= len(part) // RECORD_BYTES_MIN:
             raise CorruptRecordException(f"offset {head.offset}: {head.records} records in {len(part)} bytes")
+        if not 0 <= head.offset < BEYOND:  # an offset that its records' would wrap around is none of a broker's
+            raise CorruptRecordException(f"offset {head.offset}: a log has none below 0 or from {BEYOND} on")
         end += len(part)
         row[:] = (
             end, head.records, head.offset, head.first_ms, head.most_ms if head.attributes & LOG_APPEND_TIME else -1

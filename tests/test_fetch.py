@@ -173,6 +173,14 @@ def test_an_end_of_a_transaction_that_is_none_is_damage(key: bytes | None) -> No
     assert ours(log_of([signed(raw)], 0), 0) is None
 
 
+@pytest.mark.parametrize("offset", [-(2**63), -1, 2**62])
+def test_an_offset_that_no_log_has_is_damage(offset: int) -> None:
+    """Those of its records would wrap around."""
+    raw = built([Row(0, 0, None, b"value", [])] * 2, NONE)
+    assert ours(log_of([raw], 2**62 - 1), 0) is not None
+    assert ours(log_of([raw], offset), 0) is None
+
+
 @settings(deadline=None)
 @given(log=logs, cut=st.floats(0, 1))
 def test_what_is_cut_off_is_fetched_again(log: bytes, cut: float) -> None:
