@@ -143,6 +143,7 @@ def test_a_batch_that_unpacks_to_gigabytes_is_left_out_and_says_so(kind: int, mo
     monkeypatch.setattr(fetch, "UNPACKED_BYTES_MAX", 1 << 20)
     small, large = Row(0, 7, None, b"{}", []), Row(0, 9, b"k", bytes(8 << 20), [("h", b"v")])
     log = log_of([built([small], kind), built([large], kind, behind=1), built([small], kind)], 5)
+    ours(log, 0)  # compiles what is not yet compiled, which takes memory of its own
     tracemalloc.start()
     found = ours(log, 0)
     peak = tracemalloc.get_traced_memory()[1]

@@ -5,15 +5,17 @@ join grace (a login's record may arrive late): a hit when no successful login na
 
 Statistic: Chernoff's bound for the share of hits among the first uses of an hour against the entity's own share and
 its peers' (some logins never reach the log: unissued use is a rate), `detectors.baselines.share`.
-Excuse: a login feed that falls silent is not an attack. Each issuer's issued first uses I are compared with rho R,
-the number expected from the traffic R of credentials already in use; where more than 30 % are missing, that share of
-its hits is excused (its first minutes still look like forgery: one weak alert). Coverage: an issuer is judged once 20
+Excuse: a login feed that falls silent is not an attack, for who forges does not keep others from logging in. Each
+issuer's issued first uses I of an hour are compared with rho R, the number expected from the traffic R of credentials
+already in use, of which no more counts than three times what a day's mean is; where more than 30 % are missing, or
+where three and more were due since the latest, so many of its hits are excused. Coverage: an issuer is judged once 20
 of its credentials were seen issued, and while at least half of them are; what no login feed covers is not judged here.
 Entities: issuer, network, client, fleet; the credential carries the state.
-Unit: credentials. Memory: 1 byte a credential, 48 bytes an entity, 40 bytes a first use within the grace.
+Unit: credentials. Memory: 1 byte a credential, 48 bytes an entity, 80 an issuer, 40 a first use within the grace.
 Cold start: credentials first seen within `session_lifetime_h` of the stream's start may be older than it and are not
 judged. Evasion: replaying a credential that was issued (that is a matter of place and volume); forging fewer tokens
-than logins go missing. Misses: an attacker who can write to the login feed; credentials that the log does not name.
+than logins go missing, or while the login feed is silent (`silence`). Misses: an attacker who can write to the login
+feed; credentials that the log does not name.
 ATT&CK: T1606 Forge Web Credentials, T1550.001 Application Access Token, T1528 Steal Application Access Token.
 """
 
@@ -36,6 +38,8 @@ COVERED_MIN: Final = 20.0
 COVERED_SHARE: Final = 0.5
 MISSING_MIN: Final = 0.3
 EXPECTED_MIN: Final = 5.0  # issued first uses an hour; fewer do not tell a silence
+DUE_MIN: Final = 3.0  # issued first uses since the latest: one gap in twenty is so long
+BUSY_MAX: Final = 3.0  # times a day's mean: nobody excuses his tokens by what else he reads
 RATIO_MS: Final = 24.0 * HOUR_MS  # over which rho is learned
 WAITING_MAX: Final = 1 << 20  # first uses that wait at once; beyond, they are not judged, and counted
 
@@ -50,7 +54,7 @@ FIRST_USE: Final = np.dtype(
 AUTHORITY: Final = np.dtype(
     [
         *SHARE_FIELDS,
-        ("flow_seen", np.int64),
+        ("flow_seen", np.int64), ("issued_at", np.int64),  # ms
         ("issued", np.float32), ("traffic", np.float32),  # decayed over an hour
         ("day_issued", np.float32), ("day_traffic", np.float32),
         ("issued_ever", np.float32),
@@ -124,6 +128,8 @@ def _flow(r: Array, now: int, issued: float, traffic: float) -> None:
     hour = math.exp(-gap / HOUR_MS)
     day = math.exp(-gap / RATIO_MS)
     r["flow_seen"] = max(now, r["flow_seen"])
+    if issued > 0.0:
+        r["issued_at"] = max(now, r["issued_at"])
     r["issued"] = np.float32(r["issued"] * hour + issued)
     r["traffic"] = np.float32(r["traffic"] * hour + traffic)
     r["day_issued"] = np.float32(r["day_issued"] * day + issued)
@@ -132,14 +138,18 @@ def _flow(r: Array, now: int, issued: float, traffic: float) -> None:
 
 
 @inline
-def _excuse(r: Array) -> float:
+def _excuse(r: Array, now: int) -> float:
     """The chance that a hit of this authority is a login that its feed lost."""
     if r["day_traffic"] <= 0.0:
         return 0.0
-    expected = r["day_issued"] / r["day_traffic"] * r["traffic"]
+    traffic = min(np.float64(r["traffic"]), BUSY_MAX / 24.0 * r["day_traffic"])
+    expected = r["day_issued"] / r["day_traffic"] * traffic
     missing = expected - r["issued"]
     if expected < EXPECTED_MIN or missing < MISSING_MIN * expected:
-        return 0.0
+        missing = 0.0
+    due = expected * min((now - r["issued_at"]) / HOUR_MS, 1.0)
+    if due >= DUE_MIN:
+        missing = max(missing, due)
     share: float = min(missing / (np.float64(r["hits"]) + 1.0), 1.0)
     return share
 
@@ -176,7 +186,7 @@ def _due(
             _flow(authority, w["time"], 1.0, 1.0)
         if authority["issued_ever"] < COVERED_MIN or (named and shares[w["slots"][1]] > COVERED_SHARE):
             continue
-        excuse = _excuse(authority)
+        excuse = _excuse(authority, w["time"])
         for kind in range(4):
             t = trials[kind, i]
             t["time"] = w["time"] + grace
