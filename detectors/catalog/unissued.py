@@ -8,8 +8,9 @@ its peers' (some logins never reach the log: unissued use is a rate), `detectors
 Excuse: a login feed that falls silent is not an attack, for who forges does not keep others from logging in. Each
 issuer's issued first uses I of an hour are compared with rho R, the number expected from the traffic R of credentials
 already in use, of which no more counts than three times what a day's mean is; where more than 30 % are missing, or
-where three and more were due since the latest, so many of its hits are excused. Coverage: an issuer is judged once 20
-of its credentials were seen issued, and while at least half of them are; what no login feed covers is not judged here.
+where three and more were due since the latest, by rho R or by the hour before it, so many of its hits are excused, and
+all of them where seven were by both. Coverage: an issuer is judged once 20 of its credentials were seen issued, and
+while at least half of them are; what no login feed covers is not judged here.
 Entities: issuer, network, client, fleet; the credential carries the state.
 Unit: credentials. Memory: 1 byte a credential, 48 bytes an entity, 80 an issuer, 40 a first use within the grace.
 Cold start: credentials first seen within `session_lifetime_h` of the stream's start may be older than it and are not
@@ -39,6 +40,7 @@ COVERED_SHARE: Final = 0.5
 MISSING_MIN: Final = 0.3
 EXPECTED_MIN: Final = 5.0  # issued first uses an hour; fewer do not tell a silence
 DUE_MIN: Final = 3.0  # issued first uses since the latest: one gap in twenty is so long
+SILENT_MIN: Final = 7.0  # one in a thousand: there are no logins to compare with
 BUSY_MAX: Final = 3.0  # times a day's mean: nobody excuses his tokens by what else he reads
 RATIO_MS: Final = 24.0 * HOUR_MS  # over which rho is learned
 WAITING_MAX: Final = 1 << 20  # first uses that wait at once; beyond, they are not judged, and counted
@@ -147,9 +149,13 @@ def _excuse(r: Array, now: int) -> float:
     missing = expected - r["issued"]
     if expected < EXPECTED_MIN or missing < MISSING_MIN * expected:
         missing = 0.0
-    due = expected * min((now - r["issued_at"]) / HOUR_MS, 1.0)
-    if due >= DUE_MIN:
-        missing = max(missing, due)
+    gap = (now - r["issued_at"]) / HOUR_MS
+    before = r["issued"] * math.exp((r["flow_seen"] - r["issued_at"]) / HOUR_MS)  # of the hour until the latest
+    by_traffic, by_hour = expected * min(gap, 1.0), before * (1.0 - math.exp(-gap))
+    if min(by_traffic, by_hour) >= SILENT_MIN:
+        return 1.0
+    if max(by_traffic, by_hour) >= DUE_MIN:
+        missing = max(missing, by_traffic, by_hour)
     share: float = min(missing / (np.float64(r["hits"]) + 1.0), 1.0)
     return share
 
