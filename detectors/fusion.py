@@ -8,7 +8,7 @@ of how many families of tests share the budget, they say how long chance needs f
 Scores of different detectors on one entity are joined by the sum of their 2^score, the union bound read backwards:
 valid however the detectors depend on each other (Vovk and Wang, "E-values", 2021; Wilson's harmonic mean p, 2019).
 
-Detectors look at an entity from different sides: how much, where from, how it failed. On who acts (an account, a
+Detectors look at an entity from different sides: how much, whose, where from, how it failed. On who acts (an account, a
 credential, an address) what m sides show within the hour is no coincidence twice over, and is joined by Fisher's
 method: x = sum over sides of (bits of its strongest finding - log2 of its measures),
 

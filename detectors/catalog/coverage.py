@@ -153,7 +153,7 @@ class Coverage(ShareDetector):
     id = "coverage"
     title = "Data of people whom nobody here usually reads: {kind} {value}"
     weight = 2
-    aspect = "amount"
+    aspect = "whom"  # of so many, how many are strangers: that is no matter of how many
     cause = ""
     techniques = ("T1213", "T1119")
     features = (

@@ -95,6 +95,14 @@ def test_a_quiet_house_opens_nothing(seed: int) -> None:
     assert opened(house(seed)) == []
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_quiet_house_opens_nothing_beside_those_who_tell_how_much(seed: int) -> None:
+    """Whose data is read and how much are joined as two sides."""
+    amounts = {d: d in ("coverage", "volume", "fan_out", "drip") for d in catalog.detector_ids()}
+    _, alerts = run([block(house(seed))], msgspec.structs.replace(ONLY, detectors=amounts))
+    assert [alert for alert in alerts if alert.status == "open"] == []
+
+
 def test_a_day_of_others_patients_is_found_the_same_day_and_nobody_else_is_accused() -> None:
     (alert,) = opened(house(1) + theft(30))
     assert (alert.entity.kind, alert.entity.value) == THIEF

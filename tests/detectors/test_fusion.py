@@ -115,8 +115,19 @@ def test_in_whatever_order_detectors_are_heard_the_sum_is_the_same_to_the_last_b
     assert kept[0] == kept[1] == kept[2]
 
 
-def test_every_detector_says_what_it_looks_at() -> None:
-    made = [
+def made() -> list[Any]:
+    return [
         catalog.make(name, offset_bits=0.0, join_grace_s=1.0, session_lifetime_h=1.0) for name in catalog.detector_ids()
     ]
-    assert all(detector.aspect for detector in made)
+
+
+def test_every_detector_says_what_it_looks_at() -> None:
+    assert all(detector.aspect for detector in made())
+
+
+def test_how_much_and_whose_are_two_sides() -> None:
+    """Who reads a fifth more, and of people whom nobody has read for weeks, is found by both and by neither alone."""
+    fusion = Fusion(made())
+    amounts = [fusion.joint([found(name, 15.0)]) for name in ("volume", "coverage")]
+    assert fusion.joint([found("volume", 15.0), found("coverage", 15.0)]) > max(amounts) + 4.0
+    assert fusion.joint([found("volume", 15.0), found("fan_out", 15.0)]) == pytest.approx(max(amounts) + 1.0)
