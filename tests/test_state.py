@@ -177,6 +177,23 @@ def test_many_batches_keep_names_and_columns_in_step_and_the_size_as_stated() ->
     assert table.nbytes() <= 1.5 * (table.row_bytes() * 4_000 + names_kb) + 4_096
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_what_is_loaded_is_taken_over_and_copied_only_where_it_cannot_be_written_to(writable: bool) -> None:
+    """Or to go on from ten gigabytes would take twenty; and either way it goes on as the one that was saved."""
+    first, second = (Table("account", 100, KEY, COLUMNS) for _ in range(2))
+    spread(first, [f"user-{i}" for i in range(40)])
+    arrays = {name: array.copy() for name, array in first.save().items()}
+    for array in arrays.values():
+        array.setflags(write=writable)
+    second.load(arrays)
+    big = ("entities", "columns.volume", "index.owner", "index.arena")
+    shared = [np.shares_memory(arrays[name], held) for name, held in second.save().items() if name in big]
+    assert shared == [writable] * len(big)
+    for table in (first, second):
+        spread(table, [f"user-{i}" for i in range(60)], START + 1)
+    assert all(np.array_equal(array, second.save()[name]) for name, array in first.save().items())
+
+
 def test_a_touch_of_nobody_and_an_empty_batch_leave_no_trace() -> None:
     table = Table("account", 5, KEY, COLUMNS)
     assert len(touch(table, [], [])) == 0

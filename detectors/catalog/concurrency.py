@@ -246,8 +246,7 @@ class Concurrency(ShareDetector):
     features = (
         Feature(
             "returns", "returns",
-            "went back and forth {observed} times in {window} between two networks with two clients, "
-            "where {expected} an hour are usual",
+            "went back and forth {observed} times in {window} between two places, where {expected} an hour are usual",
         ),
         Feature(
             "arrivals", "sessions",

@@ -41,6 +41,7 @@ MISSING_MIN: Final = 0.3
 EXPECTED_MIN: Final = 5.0  # issued first uses an hour; fewer do not tell a silence
 DUE_MIN: Final = 3.0  # issued first uses since the latest: one gap in twenty is so long
 SILENT_MIN: Final = 7.0  # one in a thousand: there are no logins to compare with
+FADED_MAX: Final = 50.0  # hours; what has faded for longer is nothing
 BUSY_MAX: Final = 3.0  # times a day's mean: nobody excuses his tokens by what else he reads
 RATIO_MS: Final = 24.0 * HOUR_MS  # over which rho is learned
 WAITING_MAX: Final = 1 << 20  # first uses that wait at once; beyond, they are not judged, and counted
@@ -150,7 +151,8 @@ def _excuse(r: Array, now: int) -> float:
     if expected < EXPECTED_MIN or missing < MISSING_MIN * expected:
         missing = 0.0
     gap = (now - r["issued_at"]) / HOUR_MS
-    before = r["issued"] * math.exp((r["flow_seen"] - r["issued_at"]) / HOUR_MS)  # of the hour until the latest
+    faded = min((r["flow_seen"] - r["issued_at"]) / HOUR_MS, FADED_MAX)
+    before = r["issued"] * math.exp(faded)  # of the hour until the latest
     by_traffic, by_hour = expected * min(gap, 1.0), before * (1.0 - math.exp(-gap))
     if min(by_traffic, by_hour) >= SILENT_MIN:
         return 1.0
