@@ -42,7 +42,6 @@ SURE: Final = 25.0  # score beyond which entities are ranked by how much they ex
 SEVERITY_STEP: Final = 4.0
 GROWTH_STEP: Final = 4.0  # of the records since the last revision
 NEAR: Final = 2.0  # what is new of an entity may lie so far below what opens an alert, where all of it reaches that
-AMOUNTS: Final = ("amount", "rhythm")
 # What is found by how much was read, and is told only of so much; what adds up over days is found by its days.
 LITTLE: Final = {"requests": 10.0, "records": 10.0, "subjects": 10.0, "bytes": 1e6}
 EXPLAINS: Final = ("issuer", "account", "credential", "client", "network", "source", "resource", "fleet")
@@ -283,7 +282,7 @@ class Correlator:
 
     def _matters(self, evidence: Evidence) -> bool:
         """Whether it says more than that a little is more than usual."""
-        if self._aspects[evidence.detector] not in AMOUNTS or evidence.detector == "drip":
+        if self._aspects[evidence.detector] != "amount" or evidence.detector == "drip":
             return True
         return evidence.observed >= LITTLE.get(self._units[evidence.detector][evidence.feature], 0.0)
 

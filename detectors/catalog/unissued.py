@@ -8,9 +8,9 @@ its peers' (some logins never reach the log: unissued use is a rate), `detectors
 Excuse: a login feed that falls silent is not an attack, for who forges does not keep others from logging in. Each
 issuer's issued first uses I of an hour are compared with rho R, the number expected from the traffic R of credentials
 already in use, of which no more counts than three times what a day's mean is; where more than 30 % are missing, or
-where three and more were due since the latest, by rho R or by the hour before it, so many of its hits are excused, and
-all of them where seven were by both. Coverage: an issuer is judged once 20 of its credentials were seen issued, and
-while at least half of them are; what no login feed covers is not judged here.
+where three and more were due by it since the latest, so many of its hits are excused, and all of them where seven were
+that also the hour before the latest makes due. Coverage: an issuer is judged once 20 of its credentials were seen
+issued, and while at least half of them are; what no login feed covers is not judged here.
 Entities: issuer, network, client, fleet; the credential carries the state.
 Unit: credentials. Memory: 1 byte a credential, 48 bytes an entity, 80 an issuer, 40 a first use within the grace.
 Cold start: credentials first seen within `session_lifetime_h` of the stream's start may be older than it and are not
@@ -39,6 +39,7 @@ COVERED_MIN: Final = 20.0
 COVERED_SHARE: Final = 0.5
 MISSING_MIN: Final = 0.3
 EXPECTED_MIN: Final = 5.0  # issued first uses an hour; fewer do not tell a silence
+HITS_MIN: Final = 4.5  # decayed: fewer than five are not worth a word
 DUE_MIN: Final = 3.0  # issued first uses since the latest: one gap in twenty is so long
 SILENT_MIN: Final = 7.0  # one in a thousand: there are no logins to compare with
 FADED_MAX: Final = 50.0  # hours; what has faded for longer is nothing
@@ -156,8 +157,8 @@ def _excuse(r: Array, now: int) -> float:
     by_traffic, by_hour = expected * min(gap, 1.0), before * (1.0 - math.exp(-gap))
     if min(by_traffic, by_hour) >= SILENT_MIN:
         return 1.0
-    if max(by_traffic, by_hour) >= DUE_MIN:
-        missing = max(missing, by_traffic, by_hour)
+    if by_traffic >= DUE_MIN:
+        missing = max(missing, by_traffic)
     share: float = min(missing / (np.float64(r["hits"]) + 1.0), 1.0)
     return share
 
@@ -266,7 +267,8 @@ class Unissued(ShareDetector):
         )  # fmt: skip
         self._waiting = self._waiting[count:].copy()
         unmarked = np.zeros(0, np.uint16)
-        return [self.settle(kind, columns[kind], trials[k, :count], 0, 0, unmarked) for k, kind in enumerate(CROWDS)]
+        found = [self.settle(kind, columns[kind], trials[k, :count], 0, 0, unmarked) for k, kind in enumerate(CROWDS)]
+        return [each[each["observed"] >= HITS_MIN] for each in found]
 
     def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
         """A first use that waited is a hit once its grace is over without a login."""

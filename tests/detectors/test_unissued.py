@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from stream.events import AccessEvent
 from tests.detectors.scenes import WHEN, entities, judged, usual
-from tests.streams import HOUR_MS, START_MS, event
+from tests.streams import DAY_MS, HOUR_MS, START_MS, event
 
 
 def tokens(count: int, prefix: str = "forged", gap_ms: int = 20_000) -> list[AccessEvent]:
@@ -48,26 +48,28 @@ def test_logins_that_are_written_late_are_waited_for() -> None:
     assert judged("unissued", usual() + reads + logins(reads, 60_000)) == []
 
 
-def silent(accounts: int) -> list[AccessEvent]:
-    """For three hours no login reaches the log, and everybody goes on reading, most with tokens of before."""
-    events = usual(accounts)
-    for n in range(2 * accounts):  # apps keep their token and are used every few hours
-        token = {"credential": f"app-{n}", "source_ip": f"198.18.{n % 100}.{n % 250}"}
-        events.append(event(START_MS + n * 1_000, f"app-user-{n}", "login", "/login", records=0, **token))
-        events += [
-            event(START_MS + hour * HOUR_MS + n * 10_000, f"app-user-{n}", **token) for hour in range(1, 8 * 24, 3)
-        ]
+def without_logins(events: list[AccessEvent]) -> list[AccessEvent]:
+    """For three hours none reaches the log."""
     return [e for e in events if not (e.action == "login" and WHEN - 3 * HOUR_MS <= int(e.time) < WHEN)]
 
 
+def app(n: int, at: int, version: int = 0) -> list[AccessEvent]:
+    """The login of an app, which keeps its token, and a look every third hour of the day after."""
+    token = {"credential": f"app-{n}-{version}", "source_ip": f"198.18.{n % 100}.{n % 250}"}
+    looks = [event(at + hour * HOUR_MS + 5_000, f"app-user-{n}", **token) for hour in range(0, 24, 3)]
+    return [event(at, f"app-user-{n}", "login", "/login", records=0, **token), *looks]
+
+
 def test_a_login_feed_that_falls_silent_is_no_alert() -> None:
-    """Where enough log in that it is soon missed."""
-    assert judged("unissued", silent(600)) == []
+    """Apps log in all day, thirty an hour, so that the feed is soon missed."""
+    apps = [e for day in range(8) for n in range(720) for e in app(n, START_MS + day * DAY_MS + n * 120_000, day)]
+    assert judged("unissued", without_logins(usual() + apps)) == []
 
 
 def test_a_login_feed_of_few_that_falls_silent_is_one_weak_alert_at_most() -> None:
-    """Before three logins are due, five tokens without one may have come."""
-    alerts = judged("unissued", silent(150))
+    """In the hours of most logins; before three are due by what a day has, five tokens without one may have come."""
+    apps = [e for day in range(8) for n in range(300) for e in app(n, START_MS + day * DAY_MS + n * 1_000)]
+    alerts = judged("unissued", without_logins(usual() + apps))
     assert len(alerts) <= 1
     assert all(alert.severity in ("low", "medium") for alert in alerts)
 
