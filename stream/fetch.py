@@ -101,9 +101,9 @@ def _field(data: U8, at: int) -> tuple[int, int]:
 def _unpack(data: U8, heads: I64, position: int, columns: I64) -> tuple[int, int]:
     """columns[:, i] = offset, time, and where its value begins and ends, of the i-th record from `position` on.
 
-    heads: int64[n, 5], of each record batch where its records end in data, their number, the offset and the time that
-    theirs are counted from, and the time of all where there is one, or -1. columns: int64[4, sum of the numbers]. How
-    many there are from `position` on, or CORRUPT; and the most headers that one has.
+    heads: int64[n, 6], of each record batch where its records end in data, their number, the offset and the time that
+    theirs are counted from, the time of all, and whether that holds. columns: int64[4, sum of the numbers]. How many
+    there are from `position` on, or CORRUPT; and the most headers that one has.
     """
     at, found, headers_most = 0, 0, 0
     for batch in range(heads.shape[0]):
@@ -127,7 +127,7 @@ def _unpack(data: U8, heads: I64, position: int, columns: I64) -> tuple[int, int
             offset = heads[batch, 2] + delta
             if offset >= position:
                 columns[0, found] = offset
-                columns[1, found] = heads[batch, 3] + delta_ms if heads[batch, 4] < 0 else heads[batch, 4]
+                columns[1, found] = heads[batch, 4] if heads[batch, 5] else heads[batch, 3] + delta_ms
                 columns[2, found] = start
                 columns[3, found] = stop
                 position = offset + 1
@@ -145,7 +145,7 @@ def unpacked(batches: list[tuple[Head, bytes]], position: int) -> Batch:
     """
     parts = [part for _, part in batches]
     data = parts[0] if len(parts) == 1 else b"".join(parts)
-    heads = np.empty((len(batches), 5), np.int64)
+    heads = np.empty((len(batches), 6), np.int64)
     end = 0
     for row, (head, _), part in zip(heads, batches, parts, strict=True):
         if not 0 <= head.records <= len(part) // RECORD_BYTES_MIN:
@@ -154,7 +154,7 @@ def unpacked(batches: list[tuple[Head, bytes]], position: int) -> Batch:
             raise CorruptRecordException(f"offset {head.offset}: a log has none below 0 or from {BEYOND} on")
         end += len(part)
         row[:] = (
-            end, head.records, head.offset, head.first_ms, head.most_ms if head.attributes & LOG_APPEND_TIME else -1
+            end, head.records, head.offset, head.first_ms, head.most_ms, head.attributes & LOG_APPEND_TIME
         )  # fmt: skip
     columns = np.empty((4, int(heads[:, 1].sum())), np.int64)
     found, headers = _unpack(np.frombuffer(data, np.uint8), heads, position, columns)

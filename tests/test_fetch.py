@@ -182,6 +182,15 @@ def test_an_offset_that_no_log_has_is_damage(offset: int) -> None:
     assert ours(log_of([raw], offset), 0) is None
 
 
+@pytest.mark.parametrize("most_ms", [-1, 0, 2**40])
+def test_the_time_of_the_append_is_the_batchs_whatever_it_is(most_ms: int) -> None:
+    """No producer's own time stands in for one that a broker did not know."""
+    raw = built([Row(0, 7, None, b"value", [])], NONE, flags=LOG_APPEND_TIME)
+    struct.pack_into(">q", raw, MAX_TIME, most_ms)
+    log = bytes(signed(raw))
+    assert ours(log, 0) == theirs(log, 0) == ([(0, most_ms, b"value")], 1)
+
+
 @settings(deadline=None)
 @given(log=logs, cut=st.floats(0, 1))
 def test_what_is_cut_off_is_fetched_again(log: bytes, cut: float) -> None:
