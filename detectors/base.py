@@ -18,7 +18,8 @@ KINDS: Final = (
     "account", "credential", "issuer", "source", "network", "client", "resource", "subject", "group", "fleet",
 )  # fmt: skip
 CLASSES: Final = 5  # account kinds: each has its own population, also among the places that it uses
-EMPLOYEE: Final = 2  # the places of these kinds in stream.events.ACCOUNT_KINDS
+CUSTOMER: Final = 1  # the places of these kinds in stream.events.ACCOUNT_KINDS
+EMPLOYEE: Final = 2
 SERVICE: Final = 3
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
@@ -55,6 +56,7 @@ TOUCH: Final = np.dtype(
 
 ACTION_LOGIN: Final = 0  # the place of "login" in stream.events.ACTIONS
 ACTION_LOGOUT: Final = 1
+WORK: Final = (5, 6, 8)  # those of "write", "delete" and "admin": what changes something
 
 HORIZONS_S: Final = (1200.0, 86_400.0)  # time constants of the short and the long horizon
 # What a finding's figure covers, by its horizon: the two of levels, the hour of shares, and a single event. The last

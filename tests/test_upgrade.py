@@ -149,6 +149,7 @@ BEYOND: dict[str, tuple[str, str, int]] = {  # a field of an array of a detector
     "concurrency": ("table.account/columns.concurrency", "level", 96),
     "volume": ("table.account/columns.volume", "level", 255),
     "drip": ("table.client/columns.drip", "klass", 5),
+    "browsing": ("detector.browsing/visits", "slot", 2**31 - 1),
     "unissued": ("detector.unissued/waiting", "slots", 2**31 - 1),
 }
 

@@ -60,6 +60,7 @@ _NEEDS: Final[dict[str, tuple[_Need, ...]]] = {
     "unissued": (_CREDENTIAL, _Need(lambda s: s.issued > 0, "no login in it issues a credential", True)),
     "concurrency": (_CREDENTIAL, _Need(_has("source_ip"), "no event says where it came from", True)),
     "fan_out": (_Need(_has("subject"), "no subject: it counts accounts, and what employees read", False),),
+    "browsing": (_Need(_has("subject"), "no subject: it does not know whose data is read", True),),
     "canary": (
         _Need(
             lambda s: _has("object")(s) or _has("subject")(s), "neither object nor subject: resources only", False

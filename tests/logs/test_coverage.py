@@ -52,7 +52,8 @@ def test_with_every_field_every_detector_works(tmp_path: Path, watchers: Sequenc
 @pytest.mark.parametrize(("changed", "detector", "state"), [
     ({"credential": None}, "unissued", "blind"), ({"first": "read"}, "unissued", "blind"),
     ({"credential": None}, "volume", "in part"), ({"records": 1, "bytes": 0}, "volume", "in part"),
-    ({"subject": None}, "fan_out", "in part"), ({"object": None, "subject": None}, "enumeration", "blind"),
+    ({"subject": None}, "fan_out", "in part"), ({"subject": None}, "browsing", "blind"),
+    ({"object": None, "subject": None}, "enumeration", "blind"),
     ({"object": None, "subject": None}, "canary", "in part"),
         ({"object": "/me", "subject": "17"}, "enumeration", "in part"), ({"country": None}, "first_seen", "in part"),
     ({"source_ip": None, "user_agent": None}, "first_seen", "blind"), ({"issuer": None}, "drip", "in part"),
