@@ -13,7 +13,8 @@ from typing import Final, Protocol
 import numpy as np
 
 from detectors.base import CLASSES, HORIZONS_S, HOUR_MS, KINDS, Detector, Feature
-from detectors.baselines.level import PEOPLE_MIN, SPREAD_MIN, LevelDetector
+from detectors.baselines.buckets import PEOPLE_MIN, SPREAD_MIN
+from detectors.baselines.level import LevelDetector
 from detectors.baselines.share import FAST_MS, SHARE, TRIALS_MIN, ShareDetector
 from detectors.kernels import normal_tail_bits, share_bits
 from stream.state import Table

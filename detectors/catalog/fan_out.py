@@ -23,7 +23,8 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.base import EMPLOYEE, Array, Feature, Frame
-from detectors.baselines.level import LevelDetector, level_dtype
+from detectors.baselines.buckets import level_dtype
+from detectors.baselines.level import LevelDetector
 from detectors.kernels import AHEAD, inline, kernel, prefetch
 
 REGISTERS: Final = 32

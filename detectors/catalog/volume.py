@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from detectors.base import Array, Feature, Frame, size
-from detectors.baselines.level import LevelDetector, level_dtype
+from detectors.baselines.buckets import level_dtype
+from detectors.baselines.level import LevelDetector
 
 
 class Volume(LevelDetector):

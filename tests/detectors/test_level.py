@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from river import stats
 
 from detectors.base import CLASSES, DAY_MS, EMPLOYEE, ENTITY, HOUR_MS, KINDS, TOUCH, Array, ByOnes, Feature, Frame
-from detectors.baselines import level
-from detectors.baselines.level import FEW, UNIT, LevelDetector, level_dtype
+from detectors.baselines.buckets import UNIT, expect, level_dtype
+from detectors.baselines.level import FEW, LevelDetector
 from detectors.baselines.surprise import deviates, surprise
 from detectors.catalog.fan_out import FanOut
 from detectors.kernels import student_tail_bits
@@ -291,7 +291,7 @@ def test_what_is_too_few_to_look_at_is_never_surprising(
     """For no past and no population is FEW, or less, 1.5 deviates above what is expected."""
     row = np.zeros(1, STATE)[0]
     row["n"], row["mean"], row["var"], row["ref"], row["record"] = n, mean, var, int(ref * UNIT), int(record * UNIT)
-    expected, spread, *_ = level._expect(row, 0, 0, season, np.array([100.0, usual, between, within, 50.0]))
+    expected, spread, *_ = expect(row, 0, 0, season, np.array([100.0, usual, between, within, 50.0]))
     assert math.log1p(FEW) <= expected + 1.5 * spread + 1e-12
 
 
