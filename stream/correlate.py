@@ -32,6 +32,7 @@ BEFORE_MS: Final = 600_000  # an incident's first events may be earlier than its
 WITHIN_MIN: Final = 0.5  # of an entity's evidence, in the events of an incident that it joins
 BROAD_MIN: Final = 0.05  # of all traffic: who has that in common with an incident may well have nothing to do with it
 TARGETS: Final = ("resource", "fleet")  # what many read without knowing of each other
+CROWDS: Final = ("issuer", "client", "network")  # where one that does something else is another matter
 ALIAS_MIN: Final = 0.9  # of the events of either: two names of one thing
 FRESH_MS: Final = HOUR_MS  # two campaigns do not begin on the same events within the hour
 CAUSE_MS: Final = 6 * HOUR_MS  # findings of one cause belong together while they are not farther apart
@@ -178,8 +179,10 @@ class Correlator:
         if covered >= COVERED_MIN and within >= EXPLAINED_MIN:
             return True
         if fresh or not (incident.kind in TARGETS or incident.share >= BROAD_MIN):
-            alike = any(e.detector == m.detector for e in new for m in incident.members.values())
-            return within >= (ALIKE_MIN if alike else WITHIN_MIN)
+            known = {m.detector for m in incident.members.values()}
+            if not fresh and incident.kind in CROWDS and new[0].detector not in known:  # it stands out among its own
+                return False
+            return within >= (ALIKE_MIN if any(e.detector in known for e in new) else WITHIN_MIN)
         goes_on = {e.detector for e in fusion.evidence(incident.entity)}
         stronger = fusion.joint(new) > incident.score
         return within >= ALIKE_MIN and not stronger and any(e.detector in goes_on for e in new)

@@ -6,15 +6,18 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors import catalog
+from detectors.fusion import Evidence
 from stream.config import Config
 from stream.correlate import _share
 from stream.events import AccessEvent
+from stream.incident import Incident
 from tests.detectors.scenes import WHEN, usual
 from tests.streams import DAY_MS, HOUR_MS, START_MS, block, event, run
 
@@ -83,6 +86,33 @@ def test_an_account_and_its_only_key_are_one_and_its_page_is_another() -> None:
     half = rows & (np.cumsum(rows) <= np.count_nonzero(rows) // 2)
     assert correlator._alias(rows, account, 1)
     assert not correlator._alias(half, account, 1)  # what has half of its events is no other name for it
+
+
+@pytest.mark.parametrize(
+    ("hours", "strongest", "joins"), [(4, "first_seen", False), (4, "volume", True), (0, "first_seen", True)]
+)
+def test_where_many_are_does_not_hide_one_that_does_something_else(hours: int, strongest: str, joins: bool) -> None:
+    """The machines' network is busy for hours; then a key of theirs is used elsewhere, for more than ever."""
+    burst = [
+        event(WHEN + j * 10_000 + n, f"job-{n}", "export", "warehouse", account_kind="service", credential=f"key-{n}",
+              issuer="iam", source_ip=f"10.0.0.{n}", user_agent="batch/1", subject="", records=50_000)
+        for n in range(2, 6) for j in range(60)
+    ]  # fmt: skip
+    two = msgspec.structs.replace(VOLUME, detectors=VOLUME.detectors | {"first_seen": True})
+    pipeline, _ = run([block([*usual(), *burst])], two)
+    correlator, now = pipeline.correlator, WHEN + 600_000
+
+    def seen(detector: str, kind: str, value: str, score: float) -> Evidence:
+        return Evidence(detector, kind, value, 0, 0, now, 20.0, score, 60.0, 1.0)
+
+    busy = Incident(
+        id="tl-1", kind="network", value="10.0.0.0/24", mask=correlator._mask([seen("volume", "", "", 0.0)]),
+        start=WHEN, crossed=now - hours * HOUR_MS, last=now, opened_at=now - hours * HOUR_MS, share=0.01,
+    )  # fmt: skip
+    busy.members["m"] = seen("volume", *busy.entity, 5.0)
+    other = "volume" if strongest == "first_seen" else "first_seen"
+    new = [seen(strongest, "account", "job-3", 9.0), seen(other, "account", "job-3", 8.0)]
+    assert correlator._same(busy, new, pipeline.fusion, now) == joins
 
 
 @pytest.mark.parametrize(("size", "told"), [(60_000, False), (60_000_000, True)])
