@@ -34,30 +34,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import (
-    CLASSES,
-    CUSTOMER,
-    FINDING,
-    HOUR_MS,
-    KINDS,
-    SERVICE,
-    WORK,
-    Array,
-    Columns,
-    Feature,
-    Frame,
-)
+from detectors.base import CLASSES, FINDING, HOUR_MS, KINDS, Array, Columns, Feature, Frame
 from detectors.baselines.calibration import LEVELS, Survival
+from detectors.baselines.visits import TEAMS, VISIT_MS, Visits
 from detectors.kernels import LN2, inline, kernel, level_of
 
 IDLE, BARE = 0, 1
-VISIT_MS: Final = 2 * HOUR_MS
-VISITS_MAX: Final = 1 << 18  # at once; beyond, a new one is not judged, and counted
 THETAS: Final = np.array([2.0, 6.0, 20.0])  # odds ratios that are looked for
 RECENT_S: Final = 43_200.0
 LONG_S: Final = 28 * 86_400.0
 DAY_S: Final = 86_400
-TEAMS: Final = 1_024  # rows of groups, by hash: two may share one
 PRIOR: Final = 10.0  # visits of its group's share that an account begins with
 GROUP_PRIOR: Final = 30.0
 CERTAIN: Final = 64.0  # visits of one account that are worth as many; more of them resemble each other
@@ -87,85 +73,16 @@ LOOKER: Final = np.dtype(
     align=True,
 )  # fmt: skip
 TEAM: Final = np.dtype([*_SHARES], align=True)
-VISIT: Final = np.dtype(
-    [
-        ("time", np.int64), ("whose", np.uint64), ("page", np.uint64),
-        ("slot", np.int32), ("team", np.int16),  # -1: of no group
-        ("klass", np.uint8), ("read", np.uint8), ("worked", np.uint8), ("further", np.uint8), ("suspect", np.uint8),
-    ],
-    align=True,
-)  # fmt: skip
-
-
-@inline
-def _place(index: Array, visits: Array, slot: int, whose: Any) -> Any:
-    """Where in the index this account's visit to this person is, or would be."""
-    mask = np.uint64(len(index) - 1)
-    h = (whose ^ (np.uint64(slot) * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xD6E8FEB86659FD93)
-    at = (h >> np.uint64(32)) & mask
-    while index[at] >= 0:
-        v = visits[index[at]]
-        if v["slot"] == slot and v["whose"] == whose:
-            break
-        at = (at + np.uint64(1)) & mask
-    return np.int64(at)
 
 
 @kernel
-def _indexed(index: Array, visits: Array, count: int) -> None:
-    """Index the visits anew; of one account's to one person the latest."""
-    index[:] = -1
-    for i in range(count):
-        index[_place(index, visits, visits[i]["slot"], visits[i]["whose"])] = i
-
-
-@kernel
-def _follow(
-    visits: Array, count: int, index: Array, touch: Array, h_group: Array, h_account: Array, h_subject: Array,
-    h_resource: Array, klass: Array, action: Array, succeeded: Array, reads: Array, learn: Array,
-    time: Array, lookers: Array, gate: Array, mark: Any, marks: Array,
-) -> int:  # fmt: skip
-    """Add the events to their visits; how many visits there are, of which only what fits is kept."""
+def _mark(lookers: Array, touch: Array, klass: Array, gate: Array, mark: Any, marks: Array) -> None:
+    """Mark the events of who is nearly told of, so that an alert has some to show."""
     for i in range(touch.shape[0]):
         slot = touch[i]["slot"]
-        whose = h_subject[i]
-        if klass[i] in (CUSTOMER, SERVICE) or slot <= 0 or whose == 0 or whose == h_account[i]:
-            continue
-        if not succeeded[i] or not learn[i]:
-            continue
-        work = False
-        for each in WORK:
-            work |= action[i] == each
-        if not work and not reads[i]:
-            continue
-        at = _place(index, visits, slot, whose)
-        if index[at] < 0 or time[i] - visits[index[at]]["time"] > VISIT_MS:
-            if count >= visits.shape[0]:
-                count += 1
-                continue
-            v = visits[count]
-            v["time"] = time[i]
-            v["whose"] = whose
-            v["page"] = h_resource[i]
-            v["slot"] = slot
-            v["team"] = np.int64(h_group[i] >> np.uint64(48)) % TEAMS if h_group[i] != 0 else -1
-            v["klass"] = klass[i]
-            v["read"] = v["worked"] = v["further"] = 0
-            index[at] = count
-            count += 1
-        v = visits[index[at]]
-        v["suspect"] = touch[i]["suspect"]
-        if work:
-            v["worked"] = 1
-        else:
-            v["read"] = 1
-        if h_resource[i] != v["page"]:
-            v["further"] = 1
-        r = lookers[slot]
-        for f in range(2):
-            if r["level"][f] + NEAR_LEVELS >= gate[klass[i], f]:
+        for f in range(2 if slot > 0 else 0):
+            if lookers[slot]["level"][f] > 0 and lookers[slot]["level"][f] + NEAR_LEVELS >= gate[klass[i], f]:
                 marks[i] |= mark
-    return count
 
 
 @inline
@@ -310,26 +227,16 @@ class Browsing:
         self._classes = np.zeros((CLASSES, 3))  # visits, idle and bare ones
         self._teams = np.zeros(TEAMS, TEAM)
         self._hour = np.zeros(1, np.int64)
-        self._visits = np.zeros(0, VISIT)  # room for them, in order of time
-        self._count = 0
-        self._index = np.full(2, -1, np.int32)
-        self.overflowed = 0
+        self._visits = Visits()
         self.state: Columns = {
             "classes": self._classes, "teams": self._teams, "browsing_hour": self._hour, **self._survival.arrays(),
         }  # fmt: skip
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Add the events to their visits, which are judged when they are over."""
-        self._make_room(min(self._count + len(frame), VISITS_MAX))
-        touch, hashes = frame.touch, frame.hashes
-        count = _follow(
-            self._visits, self._count, self._index, touch["account"], hashes["group"], hashes["account"],
-            hashes["subject"], hashes["resource"], frame.klass, frame.action, frame.succeeded,
-            frame.reads, frame.learn, frame.time, columns["account"], self._survival.gate[ACCOUNT, :, 0],
-            np.uint16(1 << bit), frame.marks,
-        )  # fmt: skip
-        self._count = min(count, len(self._visits))
-        self.overflowed += count - self._count
+        self._visits.add(frame)
+        gate = self._survival.gate[ACCOUNT, :, 0]
+        _mark(columns["account"], frame.touch["account"], frame.klass, gate, np.uint16(1 << bit), frame.marks)
         return []
 
     def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
@@ -338,31 +245,13 @@ class Browsing:
             self._hour[0] = now_ms // HOUR_MS
             self._survival.roll(now_ms)
             self._survival.refresh(now_ms, self._offset_bits)
-        over = int(np.searchsorted(self._visits["time"][: self._count], now_ms - VISIT_MS, side="left"))
-        if not over:
-            return []
-        out = np.zeros(2 * over, FINDING)
+        over = self._visits.over(now_ms)
+        out = np.zeros(2 * len(over), FINDING)
         found = _settle(
-            self._visits[:over], columns["account"], self._teams, self._classes, self._survival.today[ACCOUNT],
+            over, columns["account"], self._teams, self._classes, self._survival.today[ACCOUNT],
             self._survival.gate[ACCOUNT], out,
         )  # fmt: skip
-        self._hold(self._visits[over : self._count].copy())
         return [out[:found]]
-
-    def _make_room(self, count: int) -> None:
-        """Room for so many visits, doubled when it is needed."""
-        if count > len(self._visits):
-            self._hold(self._visits[: self._count].copy(), min(max(2 * count, 1024), VISITS_MAX))
-
-    def _hold(self, visits: Array, room: int = 0) -> None:
-        """Have these visits and no others."""
-        room = max(room, len(self._visits))
-        if room > len(self._visits):
-            self._visits = np.zeros(room, VISIT)
-            self._index = np.empty(2 << (room - 1).bit_length(), np.int32)
-        self._count = len(visits)
-        self._visits[: self._count] = visits
-        _indexed(self._index, self._visits, self._count)
 
     def bits(self, finding: Any) -> tuple[float, float]:
         """Calibrated bits, no more than the e-detector's own, and account-days a day."""
@@ -375,19 +264,14 @@ class Browsing:
 
     def save(self) -> Columns:
         """Shares of the classes, survival counts, and the visits that go on."""
-        return {**self.state, "visits": self._visits[: self._count].copy()}
+        return {**self.state, "visits": self._visits.save()}
 
     def load(self, state: Mapping[str, Array]) -> None:
-        """Continue from what `save` gave; ValueError where that is more than is held, or looks up what is not there."""
-        visits = state["visits"].astype(VISIT)
-        if len(visits) > VISITS_MAX or visits["team"].max(initial=-1) >= TEAMS:
-            raise ValueError(f"{len(visits)} visits of at most {VISITS_MAX}, or of groups beyond {TEAMS}")
+        """Continue from what `save` gave; ValueError where that looks up what is not there."""
+        self._visits.load(state["visits"])
         for name, array in self.state.items():
             array[...] = state[name]
-        self._visits, self._count = np.zeros(0, VISIT), 0
-        self._make_room(len(visits))
-        self._hold(visits)
 
     def held_slots(self) -> Columns:
         """The slots of visits that go on: what is loaded must lie within the table."""
-        return {"account": self._visits["slot"][: self._count]}
+        return {"account": self._visits.save()["slot"]}

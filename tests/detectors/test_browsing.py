@@ -15,6 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors import catalog
+from detectors.base import CLASSES
+from detectors.baselines.visits import TEAMS as ROWS
+from detectors.baselines.visits import VISIT, VISITS_MAX
 from detectors.catalog.browsing import (
     CERTAIN,
     CLASS_MIN,
@@ -26,8 +29,6 @@ from detectors.catalog.browsing import (
     RECENT_S,
     THETAS,
     UNIT,
-    VISIT,
-    VISITS_MAX,
     Browsing,
 )
 from detectors.fusion import Evidence
@@ -292,19 +293,20 @@ def test_it_counts_as_its_naive_twin_does(gaps_h: list[int], data: st.DataObject
 
 
 def test_of_more_visits_than_are_held_the_rest_is_not_judged_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detectors.catalog.browsing.VISITS_MAX", 64)
+    monkeypatch.setattr("detectors.baselines.visits.VISITS_MAX", 64)
     pipeline, mine = alone()
     begin = START_MS + 8 * HOUR_MS
     pipeline.process(block(e for n in range(100) for e in visit("ann", "", begin + n, f"p-{n}", 1, False)))
     assert len(mine.save()["visits"]) == 64
-    assert mine.overflowed == 36
+    assert mine._visits.overflowed == 36
 
 
-@pytest.mark.parametrize("wrong", ["count", "team"])
+@pytest.mark.parametrize("wrong", ["count", "team", "klass"])
 def test_visits_that_cannot_be_are_refused(wrong: str) -> None:
     _, mine = alone()
     visits = np.zeros(VISITS_MAX + 1 if wrong == "count" else 1, VISIT)
-    visits["team"][-1] = 1_024 if wrong == "team" else -1
+    visits["team"][-1] = ROWS if wrong == "team" else -1
+    visits["klass"][-1] = CLASSES if wrong == "klass" else 2
     with pytest.raises(ValueError, match="visits"):
         mine.load({**mine.save(), "visits": visits})
 
