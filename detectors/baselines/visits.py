@@ -1,7 +1,7 @@
 """What goes on between accounts and the people whose data they open: a visit is all of it within two hours.
 
 Visits are held in order of time, beside an index of account and person, and are given back when they are over.
-Memory: 48 bytes a visit, at most VISITS_MAX of them.
+Memory: 40 bytes a visit, at most VISITS_MAX of them.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ more frequent than q, b bits come by chance at most once in 2^b visits. Visits o
 calibrated by `detectors.baselines.calibration`, and no more is told than M itself. Source of the idea: Fabbri and
 LeFevre, "Explanation-based auditing" (2011), who ask of each access in a hospital what explains it.
 Entities: account, of employees, partners and where no kind is told. Units: people.
-Memory: 60 bytes an account, 48 a visit of the latest two hours, of which there are at most 262,144; 28 kB of groups.
+Memory: 56 bytes an account, 40 a visit of the latest two hours, of which there are at most 262,144; 28 kB of groups.
 Cold start: peers stand in for history: a newcomer is judged by its group, a group by its class, each from the first
 visit on, once its class has shown 300.
 Evasion: writing a note on everyone who is read, and opening a second page; looking at few among many cases of one's
