@@ -26,9 +26,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import CLASSES, DAY_MS, EMPLOYEE, FINDING, HOUR_MS, KINDS, Array, Columns, Feature, Frame
+from detectors.base import CLASSES, DAY_MS, EMPLOYEE, FINDING, HOUR_MS, KINDS, Array, Feature, Frame
 from detectors.baselines.buckets import PEOPLE_MIN, SPREAD_MIN, YOUNG_H, close_bucket, expect, half, season_of, whole
-from detectors.baselines.calibration import LEVELS, Survival
+from detectors.baselines.calibrated import Calibrated
+from detectors.baselines.calibration import LEVELS
 from detectors.baselines.surprise import surprise
 from detectors.kernels import AHEAD, inline, kernel, level_of, prefetch
 
@@ -195,7 +196,7 @@ def _common(fleet: float, expected_fleet: float, own: float, expected_own: float
     return max(math.log((1.0 + rest) / (1.0 + usual_rest)), 0.0)
 
 
-class LevelDetector:
+class LevelDetector(Calibrated):
     """The engine behind `volume` and `fan_out`: levels of some features over entities of any kind.
 
     Shared state: 5 numbers for each population (twice for accounts), 31 bins of season, 60 bytes x 96 of survival
@@ -210,13 +211,11 @@ class LevelDetector:
     def __init__(self, offset_bits: float) -> None:
         count = len(self.features)
         shape = (len(KINDS), CLASSES, 2, count)
-        self._offset_bits = offset_bits
-        self._survival = Survival(len(KINDS), 2, count)
+        super().__init__(offset_bits, count, horizons=2)
         self._population = np.zeros((*shape, 5))
         self._season = np.zeros((*shape, SEASON_BINS))
         self._visits = np.zeros((*shape, SEASON_BINS))
         self._gathered = np.zeros((*shape, SEASON_BINS, 2))
-        self._hour = np.zeros(1, np.int64)
         self._numbers = np.array([KINDS.index(kind) for kind in self.kinds], np.int64)
         self._by_ones = np.zeros((len(KINDS), CLASSES, count), np.bool_)
         for f, feature in enumerate(self.features):
@@ -225,11 +224,10 @@ class LevelDetector:
         # Both as of the latest tick: what one kind is judged by, of another, may not depend on where a pass ends.
         self._expected_fleet = np.zeros((2, count))
         self._users = np.zeros((*shape[1:], 5))  # the accounts' population
-        self.state: Columns = {
-            "population": self._population, "season": self._season, "visits": self._visits,
-            "gathered": self._gathered, "hour": self._hour, "fleet": self._expected_fleet, "users": self._users,
-            **self._survival.arrays(),
-        }  # fmt: skip
+        self.state.update(
+            population=self._population, season=self._season, visits=self._visits, gathered=self._gathered,
+            hour=self._hour, fleet=self._expected_fleet, users=self._users,
+        )  # fmt: skip
 
     def score(self, frame: Frame, columns: Mapping[str, Array], x: npt.NDArray[np.float64], bit: int) -> Array:
         """Score and learn each kind with increments x[kinds, n, features], or x[1, n, features]; FINDING rows."""
@@ -246,17 +244,13 @@ class LevelDetector:
 
     def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
         """What the fleet is to show now; hourly, fold the residuals into the season and read the calibration anew."""
-        hour = now_ms // HOUR_MS
-        if hour != self._hour[0]:
-            self._hour[0] = hour
+        if self.upkeep(now_ms):
             sums, counts = self._gathered[..., 0], self._gathered[..., 1]
             seen = counts > 0
             self._visits[seen] += 1
             step = np.maximum(0.25, 1.0 / (self._visits + 1.0)) * np.sqrt(counts / (counts + 1.0))
             self._season[seen] += 0.5 * (step * sums / np.maximum(counts, 1.0))[seen]
             self._gathered[:] = 0.0
-            self._survival.roll(now_ms)
-            self._survival.refresh(now_ms, self._offset_bits)
         self._users[...] = self._population[ACCOUNT]
         if "fleet" in self.kinds:
             _expect_all(
@@ -275,21 +269,3 @@ class LevelDetector:
                 e, spread, *_ = expect(row, h, f, season, self._population[number, klass, h, f])
                 expected[h, f], upper[h, f] = math.exp(e) - 1.0, math.exp(min(e + 3.0 * spread, 60.0)) - 1.0
         return row["sum"].astype(np.float64), expected, upper
-
-    def bits(self, finding: Any) -> tuple[float, float]:
-        """Calibrated bits of a finding, and how many such entity-windows a day there are."""
-        family = int(finding["kind"]), int(finding["klass"]), int(finding["horizon"]), int(finding["feature"])
-        return self._survival.bits(family, float(finding["bits"])), self._survival.per_day(family)
-
-    def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
-        """What was measured once stays so."""
-        return np.ones(len(credentials), np.bool_)
-
-    def save(self) -> Columns:
-        """What belongs to no entity: populations, season, survival counts."""
-        return dict(self.state)
-
-    def load(self, state: Mapping[str, Array]) -> None:
-        """Continue from what `save` gave."""
-        for name, array in self.state.items():
-            array[...] = state[name]

@@ -15,14 +15,13 @@ silent) made it a hit. Source: Chernoff's bound for a binomial; Hoeffding (1963)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from detectors.base import DAY_MS, FINDING, HOUR_MS, HOURLY, KINDS, Array, Columns
-from detectors.baselines.calibration import LEVELS, Survival
+from detectors.base import DAY_MS, FINDING, HOUR_MS, HOURLY, KINDS, Array
+from detectors.baselines.calibrated import Calibrated
+from detectors.baselines.calibration import LEVELS
 from detectors.kernels import inline, kernel, level_of, share_bits
 
 FAST_MS: Final = float(HOUR_MS)
@@ -149,17 +148,13 @@ def _settle(
     return found
 
 
-class ShareDetector:
+class ShareDetector(Calibrated):
     """The engine behind `unissued` and `first_seen`: shares of one feature over entities of any kind."""
 
     def __init__(self, offset_bits: float) -> None:
-        self._offset_bits = offset_bits
-        self._survival = Survival(len(KINDS), 1, 1)
+        super().__init__(offset_bits)
         self._population = np.zeros((len(KINDS), 2))
-        self._hour = np.zeros(1, np.int64)
-        self.state: Columns = {
-            "population": self._population, "hour": self._hour, **self._survival.arrays(),
-        }  # fmt: skip
+        self.state.update(population=self._population, hour=self._hour)
 
     def settle(self, kind: str, state: Array, trials: Array, feature: int, bit: int, marks: Array) -> Array:
         """Take the trials of one entity kind, in order of time; FINDING rows."""
@@ -178,30 +173,3 @@ class ShareDetector:
         base = (hits + 0.5) / (trials + 1.0)
         shares: Array = (state["long_hits"] + PRIOR_TRIALS * base) / (state["long_trials"] + PRIOR_TRIALS)
         return np.maximum(shares, SHARE_LEAST)
-
-    def upkeep(self, now_ms: int) -> bool:
-        """Hourly: roll the day and read the calibration anew; whether it did."""
-        if now_ms // HOUR_MS == self._hour[0]:
-            return False
-        self._hour[0] = now_ms // HOUR_MS
-        self._survival.roll(now_ms)
-        self._survival.refresh(now_ms, self._offset_bits)
-        return True
-
-    def bits(self, finding: Any) -> tuple[float, float]:
-        """Calibrated bits of a finding, and how many such entity-windows a day there are."""
-        family = int(finding["kind"]), int(finding["klass"]), 0, 0
-        return self._survival.bits(family, float(finding["bits"])), self._survival.per_day(family)
-
-    def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
-        """What was measured once stays so."""
-        return np.ones(len(credentials), np.bool_)
-
-    def save(self) -> Columns:
-        """What belongs to no entity: populations, season, survival counts."""
-        return dict(self.state)
-
-    def load(self, state: Mapping[str, Array]) -> None:
-        """Continue from what `save` gave."""
-        for name, array in self.state.items():
-            array[...] = state[name]

@@ -32,10 +32,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from detectors.base import CLASSES, FINDING, HOUR_MS, KINDS, Array, Columns, Feature, Frame
-from detectors.baselines.calibration import LEVELS, Survival
+from detectors.base import CLASSES, FINDING, KINDS, Array, Columns, Feature, Frame
+from detectors.baselines.calibrated import NEAR_LEVELS, Calibrated
+from detectors.baselines.calibration import LEVELS
 from detectors.baselines.visits import TEAMS, VISIT_MS, Visits
 from detectors.kernels import LN2, inline, kernel, level_of
 
@@ -58,7 +58,6 @@ DOUBT_BITS: Final = 3.0
 DOUBT_WEIGHT: Final = 0.1
 LOG_MAX: Final = 63.0  # of ln M
 UNIT: Final = 1024.0
-NEAR_LEVELS: Final = 8  # below the gate: from here on events are marked, so that an alert has some to show
 ACCOUNT: Final = KINDS.index("account")
 
 # visits, idle ones, bare ones: decayed over twelve hours and over 28 days
@@ -199,7 +198,7 @@ def _settle(
     return found
 
 
-class Browsing:
+class Browsing(Calibrated):
     """`browsing`: accounts that look at people without the traces that work leaves."""
 
     id = "browsing"
@@ -207,6 +206,7 @@ class Browsing:
     weight = 1
     aspect = "purpose"
     cause = ""
+    capped = True
     techniques: tuple[str, ...] = ("T1213", "T1119", "T1078")
     features: tuple[Feature, ...] = (
         Feature(
@@ -222,15 +222,11 @@ class Browsing:
     columns: Mapping[str, np.dtype[Any]] = {"account": LOOKER}
 
     def __init__(self, offset_bits: float) -> None:
-        self._offset_bits = offset_bits
-        self._survival = Survival(len(KINDS), 1, 2)
+        super().__init__(offset_bits, features=2)
         self._classes = np.zeros((CLASSES, 3))  # visits, idle and bare ones
         self._teams = np.zeros(TEAMS, TEAM)
-        self._hour = np.zeros(1, np.int64)
         self._visits = Visits()
-        self.state: Columns = {
-            "classes": self._classes, "teams": self._teams, "browsing_hour": self._hour, **self._survival.arrays(),
-        }  # fmt: skip
+        self.state.update(classes=self._classes, teams=self._teams, browsing_hour=self._hour)
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Add the events to their visits, which are judged when they are over."""
@@ -241,10 +237,7 @@ class Browsing:
 
     def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
         """Judge the visits that are over; FINDING rows."""
-        if now_ms // HOUR_MS != self._hour[0]:
-            self._hour[0] = now_ms // HOUR_MS
-            self._survival.roll(now_ms)
-            self._survival.refresh(now_ms, self._offset_bits)
+        self.upkeep(now_ms)
         over = self._visits.over(now_ms)
         out = np.zeros(2 * len(over), FINDING)
         found = _settle(
@@ -253,24 +246,14 @@ class Browsing:
         )  # fmt: skip
         return [out[:found]]
 
-    def bits(self, finding: Any) -> tuple[float, float]:
-        """Calibrated bits, no more than the e-detector's own, and account-days a day."""
-        family, raw = (ACCOUNT, int(finding["klass"]), 0, int(finding["feature"])), float(finding["bits"])
-        return min(self._survival.bits(family, raw), raw), self._survival.per_day(family)
-
-    def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
-        """What was measured once stays so."""
-        return np.ones(len(credentials), np.bool_)
-
     def save(self) -> Columns:
         """Shares of the classes, survival counts, and the visits that go on."""
-        return {**self.state, "visits": self._visits.save()}
+        return {**super().save(), "visits": self._visits.save()}
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Continue from what `save` gave; ValueError where that looks up what is not there."""
         self._visits.load(state["visits"])
-        for name, array in self.state.items():
-            array[...] = state[name]
+        super().load(state)
 
     def held_slots(self) -> Columns:
         """The slots of visits that go on: what is loaded must lie within the table."""

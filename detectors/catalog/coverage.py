@@ -37,10 +37,10 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.base import CLASSES, DAY_MS, FINDING, KINDS, Array, Feature, Frame
-from detectors.baselines.calibration import Survival
+from detectors.baselines.calibrated import Calibrated
 from detectors.baselines.daily_share import DAY_S, SLOW_S, daily_share, trial, usual
 from detectors.baselines.memory import DAYS, NEW, TODAY, UNSEEN, cells, recall
-from detectors.baselines.share import SUSPECT_WEIGHT, ShareDetector
+from detectors.baselines.share import SUSPECT_WEIGHT
 from detectors.kernels import AHEAD, inline, kernel, prefetch
 
 STRANGER, SLEEPER = 0, 1
@@ -147,7 +147,7 @@ def _observe(
     return found
 
 
-class Coverage(ShareDetector):
+class Coverage(Calibrated):
     """`coverage`: subjects that are not usually read, by entity."""
 
     id = "coverage"
@@ -175,17 +175,15 @@ class Coverage(ShareDetector):
     }
 
     def __init__(self, offset_bits: float) -> None:
-        super().__init__(offset_bits)
-        self._survival = Survival(len(KINDS), 1, FEATURES)
+        super().__init__(offset_bits, FEATURES)
         self._population = np.zeros((len(KINDS), CLASSES, FEATURES, 2))
         self._pairs, self._pairs_lost = cells(CLASSES)
         self._subjects, self._subjects_lost = cells(1)
         self._groups, self._classes = np.zeros((GROUPS, 3)), np.zeros((CLASSES, 3))  # s; decayed trials and hits
-        self.state = {
-            "population": self._population, "hour": self._hour, "pairs": self._pairs, "pairs_lost": self._pairs_lost,
-            "subjects": self._subjects, "subjects_lost": self._subjects_lost, "groups": self._groups,
-            "classes": self._classes, **self._survival.arrays(),
-        }  # fmt: skip
+        self.state.update(
+            population=self._population, hour=self._hour, pairs=self._pairs, pairs_lost=self._pairs_lost,
+            subjects=self._subjects, subjects_lost=self._subjects_lost, groups=self._groups, classes=self._classes,
+        )  # fmt: skip
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Score who reads whose data, then learn; FINDING rows."""
@@ -201,13 +199,3 @@ class Coverage(ShareDetector):
             np.uint16(1 << bit), frame.marks, out,
         )  # fmt: skip
         return [out[:found]]
-
-    def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
-        """Nothing of it is due by the clock but its upkeep."""
-        self.upkeep(now_ms)
-        return []
-
-    def bits(self, finding: Any) -> tuple[float, float]:
-        """Calibrated bits of a finding, and how many such entity-days a day there are."""
-        family = int(finding["kind"]), int(finding["klass"]), 0, int(finding["feature"])
-        return self._survival.bits(family, float(finding["bits"])), self._survival.per_day(family)

@@ -34,8 +34,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import CLASSES, DAY_MS, FINDING, HOUR_MS, KINDS, Array, Columns, Feature, Frame, size
-from detectors.baselines.calibration import GATE_NONE, LEVELS, Survival
+from detectors.base import CLASSES, DAY_MS, FINDING, HOUR_MS, KINDS, Array, Feature, Frame, size
+from detectors.baselines.calibrated import Calibrated
+from detectors.baselines.calibration import GATE_NONE, LEVELS
 from detectors.baselines.frozen import (
     BLOCK_DAYS,
     CLIP,
@@ -64,7 +65,7 @@ OWN_MAX: Final = 0.5  # of its class's traffic: beyond, the rest says nothing of
 CREDENTIAL_H: Final = 24.0  # sessions end before; what lives longer has days
 
 
-class Drip:
+class Drip(Calibrated):
     """`drip`: daily requests, records and bytes against a frozen reference.
 
     Shared state: 6 numbers and 60 bytes x 96 of survival counts for each kind, class and feature.
@@ -75,6 +76,7 @@ class Drip:
     weight = 1
     aspect = "amount"
     cause = ""
+    capped = True  # few days do not teach a tail
     techniques = ("T1213", "T1030")
     features = (
         Feature(
@@ -91,8 +93,7 @@ class Drip:
     columns: Mapping[str, np.dtype[Any]] = dict.fromkeys(kinds, DAILY)
 
     def __init__(self, offset_bits: float) -> None:
-        self._offset_bits = offset_bits
-        self._survival = Survival(len(KINDS), 1, 3)
+        super().__init__(offset_bits, features=3)
         shape = (len(KINDS), CLASSES, 3)
         self._scatter = np.zeros((*shape, 2))  # variance within an entity, and of how many days
         self._scatter[...] = SPREAD_FIRST**2, PRIOR_DAYS
@@ -102,11 +103,10 @@ class Drip:
         self._usual = np.zeros((CLASSES, 3))  # ln(1 + total) of a usual day
         self._usual_days = np.zeros(CLASSES)
         self._clock = np.zeros(2, np.int64)  # day, hour
-        self.state: Columns = {
-            "scatter": self._scatter, "moments": self._moments, "moment_days": self._moment_days,
-            "totals": self._totals, "usual": self._usual, "usual_days": self._usual_days, "drip_clock": self._clock,
-            **self._survival.arrays(),
-        }  # fmt: skip
+        self.state.update(
+            scatter=self._scatter, moments=self._moments, moment_days=self._moment_days, totals=self._totals,
+            usual=self._usual, usual_days=self._usual_days, drip_clock=self._clock,
+        )  # fmt: skip
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Add the events to their entities' days; FINDING rows of the days that are enough already."""
@@ -228,25 +228,6 @@ class Drip:
         self._usual[seen] += (step / (np.minimum(self._usual_days, BLOCK_DAYS - 1) + 1.0)[:, None])[seen]
         self._usual_days[seen] += 1.0
         self._totals[:] = 0.0
-
-    def bits(self, finding: Any) -> tuple[float, float]:
-        """Calibrated bits, no more than the e-detector's own (few days do not teach a tail), and entity-days a day."""
-        family = int(finding["kind"]), int(finding["klass"]), 0, int(finding["feature"])
-        raw = float(finding["bits"])
-        return min(self._survival.bits(family, raw), raw), self._survival.per_day(family)
-
-    def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
-        """What was measured once stays so."""
-        return np.ones(len(credentials), np.bool_)
-
-    def save(self) -> Columns:
-        """What belongs to no entity: populations, class totals, survival counts."""
-        return dict(self.state)
-
-    def load(self, state: Mapping[str, Array]) -> None:
-        """Continue from what `save` gave."""
-        for name, array in self.state.items():
-            array[...] = state[name]
 
 
 def _findings(

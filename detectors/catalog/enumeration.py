@@ -36,8 +36,9 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.base import CLASSES, FINDING, KINDS, Array, Feature, Frame
-from detectors.baselines.calibration import LEVELS, Survival
-from detectors.baselines.share import PRIOR_TRIALS, SUSPECT_WEIGHT, TRIALS_MIN, ShareDetector
+from detectors.baselines.calibrated import Calibrated
+from detectors.baselines.calibration import LEVELS
+from detectors.baselines.share import PRIOR_TRIALS, SUSPECT_WEIGHT, TRIALS_MIN
 from detectors.kernels import AHEAD, inline, kernel, level_of, prefetch, share_bits
 
 USERS: Final = ("account", "credential", "source")  # the account first: it tells what is usual of a resource
@@ -282,7 +283,7 @@ def _observe(
     return _walk(resources, at, NUMBERS[len(users) + len(places)], 1, found, *rest)
 
 
-class Enumeration(ShareDetector):
+class Enumeration(Calibrated):
     """`enumeration`: identifiers in order, and data of others, by entity."""
 
     id = "enumeration"
@@ -303,10 +304,9 @@ class Enumeration(ShareDetector):
     }
 
     def __init__(self, offset_bits: float) -> None:
-        super().__init__(offset_bits)
-        self._survival = Survival(len(KINDS), 1, FEATURES)
+        super().__init__(offset_bits, FEATURES)
         self._population: npt.NDArray[np.float64] = np.zeros((len(KINDS), CLASSES, FEATURES, 4))
-        self.state = {"population": self._population, "hour": self._hour, **self._survival.arrays()}
+        self.state.update(population=self._population, hour=self._hour)
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Score the entities of each look at something, the account first; FINDING rows."""
@@ -319,13 +319,3 @@ class Enumeration(ShareDetector):
             self._survival.gate, np.uint16(1 << bit), frame.marks, out,
         )  # fmt: skip
         return [out[:found]]
-
-    def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
-        """Nothing of a walk is due by the clock but its upkeep."""
-        self.upkeep(now_ms)
-        return []
-
-    def bits(self, finding: Any) -> tuple[float, float]:
-        """Calibrated bits of a finding, and how many such entity-windows a day there are."""
-        family = int(finding["kind"]), int(finding["klass"]), 0, int(finding["feature"])
-        return self._survival.bits(family, float(finding["bits"])), self._survival.per_day(family)

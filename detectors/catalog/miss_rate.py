@@ -268,8 +268,3 @@ class MissRate(ShareDetector):
             self._survival.gate[number, :, 0, 0], np.uint16(1 << bit), frame.marks, out,
         )  # fmt: skip
         return out[:found]
-
-    def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
-        """Nothing of misses is due by the clock but its upkeep."""
-        self.upkeep(now_ms)
-        return []

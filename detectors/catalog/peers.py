@@ -35,7 +35,8 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.base import DAY_MS, EMPLOYEE, FINDING, HOUR_MS, KINDS, Array, Columns, Feature, Frame
-from detectors.baselines.calibration import LEVELS, Survival
+from detectors.baselines.calibrated import NEAR_LEVELS, Calibrated
+from detectors.baselines.calibration import LEVELS
 from detectors.kernels import inline, kernel, level_of
 from detectors.models.half_space import MASS, NODES, TREES, Forest
 
@@ -54,7 +55,6 @@ FADE_S: Final = 3 * 86_400.0
 FORGET_S: Final = 28 * 86_400
 BITS_MAX: Final = 200.0
 DOUBT_BITS: Final = 6.0  # of S, from which on an account teaches its group a tenth
-NEAR_LEVELS: Final = 8  # below the gate: from here on events are marked, so that an alert has some to show
 ACCOUNT: Final = KINDS.index("account")
 FAMILY: Final = (ACCOUNT, EMPLOYEE, 0, 0)
 
@@ -138,7 +138,7 @@ def worth(p: float) -> float:
     return -0.5 * math.log2(p) - 1.0
 
 
-class Peers:
+class Peers(Calibrated):
     """`peers`: employees against their group, hour by hour."""
 
     id = "peers"
@@ -146,6 +146,7 @@ class Peers:
     weight = 1
     aspect = "amount"  # what it sees is what `volume` and `fan_out` see, of the same hours
     cause = ""
+    capped = True
     techniques: tuple[str, ...] = ("T1078", "T1213", "T1119")
     features: tuple[Feature, ...] = (
         Feature(
@@ -156,8 +157,7 @@ class Peers:
     columns: Mapping[str, np.dtype[Any]] = {"account": PLACE}
 
     def __init__(self, offset_bits: float) -> None:
-        self._offset_bits = offset_bits
-        self._survival = Survival(len(KINDS), 1, 1)
+        super().__init__(offset_bits)
         self._staff = np.zeros(STAFF, MEMBER)
         self._groups = np.zeros(GROUPS + 1, GROUP)
         self._free = np.zeros(STAFF, np.uint16)  # a stack
@@ -165,10 +165,9 @@ class Peers:
         self._left = np.array([STAFF - 1, 0], np.int64)
         self._clock = np.zeros(2, np.int64)  # hour, day
         self._forests: dict[int, Forest] = {}
-        self.state: Columns = {
-            "staff": self._staff, "groups": self._groups, "free": self._free, "left": self._left,
-            "peers_clock": self._clock, **self._survival.arrays(),
-        }  # fmt: skip
+        self.state.update(
+            staff=self._staff, groups=self._groups, free=self._free, left=self._left, peers_clock=self._clock
+        )
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Add the events to their hours; an hour is judged when it is over."""
@@ -304,25 +303,11 @@ class Peers:
         self._free[self._left[0] : self._left[0] + count] = rows[gone]
         self._left[0] += count
 
-    def bits(self, finding: Any) -> tuple[float, float]:
-        """Calibrated bits, no more than the e-process's own, and account-days a day."""
-        raw = float(finding["bits"])
-        return min(self._survival.bits(FAMILY, raw), raw), self._survival.per_day(FAMILY)
-
-    def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
-        """What was measured once stays so."""
-        return np.ones(len(credentials), np.bool_)
-
-    def save(self) -> Columns:
-        """Members, groups with their trees' masses, survival counts."""
-        return dict(self.state)
-
     def load(self, state: Mapping[str, Array]) -> None:
         """Continue from what `save` gave; ValueError where that looks up what is not there."""
         if int(state["left"][0]) >= STAFF or int(state["free"].max(initial=0)) >= STAFF:
             raise ValueError("rows of employees beyond those that there are")
-        for name, array in self.state.items():
-            array[...] = state[name]
+        super().load(state)
         self._forests.clear()
 
     def held_slots(self) -> Columns:

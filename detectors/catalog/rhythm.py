@@ -281,8 +281,3 @@ class Rhythm(ShareDetector):
             self._survival.gate[number, :, 0, 0], np.uint16(1 << bit), frame.marks, out,
         )  # fmt: skip
         return [out[:found]]
-
-    def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
-        """Nothing but upkeep is due by the clock."""
-        self.upkeep(now_ms)
-        return []

@@ -34,10 +34,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from detectors.base import ACTION_LOGIN, DAY_MS, FINDING, HOUR_MS, HOURLY, KINDS, Array, Columns, Feature, Frame
-from detectors.baselines.calibration import LEVELS, Survival
+from detectors.base import ACTION_LOGIN, DAY_MS, FINDING, HOUR_MS, HOURLY, KINDS, Array, Feature, Frame
+from detectors.baselines.calibrated import Calibrated
+from detectors.baselines.calibration import LEVELS
 from detectors.kernels import LN2, inline, kernel
 
 LOOK_MS: Final = 300_000
@@ -115,7 +115,7 @@ def _bin(ms: int) -> int:
     return ms // HOUR_MS % BINS + (BINS if (ms // DAY_MS + 3) % 7 >= 5 else 0)
 
 
-class Silence:
+class Silence(Calibrated):
     """`silence`: feeds and issuers of which nothing comes.
 
     opening_bits: what opens an alert, where there is one such test a day.
@@ -126,6 +126,7 @@ class Silence:
     weight = -1
     aspect = "silence"
     cause = ""
+    capped = True
     techniques: tuple[str, ...] = ("T1562.008", "T1562", "T1070")
     features: tuple[Feature, ...] = (
         Feature("events", "events", "none of about {expected} events came that were due"),
@@ -135,17 +136,13 @@ class Silence:
     columns: Mapping[str, np.dtype[Any]] = {"issuer": SERIES}
 
     def __init__(self, offset_bits: float, opening_bits: float = 0.0) -> None:
-        self._offset_bits = offset_bits
+        super().__init__(offset_bits, len(self.features))
         self._bits_max = opening_bits - BELOW_BITS
-        self._survival = Survival(len(KINDS), 1, len(self.features))
         self._feeds = np.zeros(FEEDS + 1, SERIES)
         self._names = np.zeros(FEEDS + 1, np.uint64)
         self._clock = np.zeros(3, np.int64)  # ms, of the latest look; the hour that it was in, the hour before
         self._silent = np.zeros(2, np.int64)  # feeds and issuers, at the latest look
-        self.state: Columns = {
-            "feeds": self._feeds, "names": self._names, "look": self._clock, "silent": self._silent,
-            **self._survival.arrays(),
-        }  # fmt: skip
+        self.state.update(feeds=self._feeds, names=self._names, look=self._clock, silent=self._silent)
 
     @property
     def silent(self) -> dict[str, float]:
@@ -221,23 +218,8 @@ class Silence:
 
     def bits(self, finding: Any) -> tuple[float, float]:
         """Calibrated bits, but never as many as open an alert; and series-hours a day."""
-        family = int(finding["kind"]), 0, 0, int(finding["feature"])
-        raw, per_day = float(finding["bits"]), self._survival.per_day(family)
-        most = self._bits_max + math.log2(max(per_day, 1.0))
-        return min(self._survival.bits(family, raw), raw, most), per_day
-
-    def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
-        """It marks no events."""
-        return np.ones(len(credentials), np.bool_)
-
-    def save(self) -> Columns:
-        """The feeds, and what belongs to no entity."""
-        return dict(self.state)
-
-    def load(self, state: Mapping[str, Array]) -> None:
-        """Continue from what `save` gave."""
-        for name, array in self.state.items():
-            array[...] = state[name]
+        bits, per_day = super().bits(finding)
+        return min(bits, self._bits_max + math.log2(max(per_day, 1.0))), per_day
 
 
 def _learn(rows: Array, at: Any, hour_ms: int) -> None:
