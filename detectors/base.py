@@ -56,6 +56,7 @@ TOUCH: Final = np.dtype(
 
 ACTION_LOGIN: Final = 0  # the place of "login" in stream.events.ACTIONS
 ACTION_LOGOUT: Final = 1
+NEAR_MISS_BITS: Final = 6.0  # findings so far below what opens an alert are still reported, for others to add to
 WORK: Final = (5, 6, 8)  # those of "write", "delete" and "admin": what changes something
 
 HORIZONS_S: Final = (1200.0, 86_400.0)  # time constants of the short and the long horizon
@@ -63,6 +64,7 @@ HORIZONS_S: Final = (1200.0, 86_400.0)  # time constants of the short and the lo
 # needs no past: it is told while everything else is still learning.
 WINDOWS_S: Final = (*HORIZONS_S, 3600.0, 0.0)
 WINDOW_NAMES: Final = ("20 min", "1 d", "1 h", "one event")
+DAILY: Final = 1
 HOURLY: Final = 2
 AT_ONCE: Final = 3
 

@@ -19,23 +19,14 @@ import numpy.typing as npt
 from detectors.base import AT_ONCE, DAY_MS, HOUR_MS, Array, Detector
 from detectors.fusion import Entity, Evidence, Fusion
 from stream.alerts import severity_of
+from stream.belonging import Belonging
 from stream.budget import Budget, Spent
 from stream.incident import MEMBERS_MAX, Incident, member
+from stream.little import Little
 from stream.signals import Signal
 from stream.state import Table
-from stream.trace import TRACED, Trace
+from stream.trace import Trace
 
-COVERED_MIN: Final = 0.5  # of an incident's events, by an entity that joins it ...
-EXPLAINED_MIN: Final = 0.1  # ... when so much of the entity's own evidence is the incident's
-ALIKE_MIN: Final = 0.3  # the same, where a detector has found both
-BEFORE_MS: Final = 600_000  # an incident's first events may be earlier than its first evidence
-WITHIN_MIN: Final = 0.5  # of an entity's evidence, in the events of an incident that it joins
-BROAD_MIN: Final = 0.05  # of all traffic: who has that in common with an incident may well have nothing to do with it
-TARGETS: Final = ("resource", "fleet")  # what many read without knowing of each other
-CROWDS: Final = ("issuer", "client", "network")  # where one that does something else is another matter
-ALIAS_MIN: Final = 0.9  # of the events of either: two names of one thing
-FRESH_MS: Final = HOUR_MS  # two campaigns do not begin on the same events within the hour
-CAUSE_MS: Final = 6 * HOUR_MS  # findings of one cause belong together while they are not farther apart
 SIGNALS_MAX: Final = 200  # looked at in one tick, strongest first
 INCIDENTS_MAX: Final = 500  # open at once; beyond, nothing opens and what was held back is counted
 REOPEN_MS: Final = 7 * DAY_MS
@@ -43,8 +34,6 @@ SURE: Final = 25.0  # score beyond which entities are ranked by how much they ex
 SEVERITY_STEP: Final = 4.0
 GROWTH_STEP: Final = 4.0  # of the records since the last revision
 NEAR: Final = 2.0  # what is new of an entity may lie so far below what opens an alert, where all of it reaches that
-# What is found by how much was read, and is told only of so much; what adds up over days is found by its days.
-LITTLE: Final = {"requests": 10.0, "records": 10.0, "subjects": 10.0, "bytes": 1e6}
 EXPLAINS: Final = ("issuer", "account", "credential", "client", "network", "source", "resource", "fleet")
 
 
@@ -69,12 +58,9 @@ class Correlator:
     ) -> None:  # fmt: skip
         self.free: Callable[[str, str, int], bool] = lambda _kind, _value, _at_ms: False  # costs no budget
         self.sensitivity: Callable[[Iterable[str]], str] = lambda _resources: ""  # the highest of some resources'
-        self._detectors = detectors
-        self._bit = {d.id: bit for bit, d in enumerate(detectors)}
-        self._aspects = {d.id: d.aspect for d in detectors}
-        self._units = {d.id: [f.unit for f in d.features] for d in detectors}
+        self._little = Little(detectors, tables)
+        self._belonging = Belonging(detectors, tables, trace)
         self._tables = tables
-        self._columns = {d.id: {k: tables[k].columns[d.id] for k in d.columns} for d in detectors}
         self._trace = trace
         self._scope = scope
         self._partition = partition
@@ -92,10 +78,9 @@ class Correlator:
     def tick(self, now_ms: int, since_ms: int, fusion: Fusion, emit: Callable[[Signal], None]) -> None:
         """Absorb what happened since the last tick: join, open, update, close. `since_ms`: start of the stream."""
         self.budget.refill(now_ms)
-        self._columns = {d.id: {k: self._tables[k].columns[d.id] for k in d.columns} for d in self._detectors}
         fresh = max(len(self._trace.rows) - self._trace.fresh, 0)
         for incident in self.open if self._trace.fresh else ():
-            self._absorb(incident, self._rows(incident.kind, incident.value, incident.mask, fresh))
+            self._absorb(incident, self._belonging.rows(incident.kind, incident.value, incident.mask, fresh))
         self._trace.fresh = 0
         least = self.budget.least()
         signals = fusion.above(least)
@@ -125,9 +110,9 @@ class Correlator:
                 new.append(each)
         if fusion.joint(new) < self.budget.least() - NEAR:
             return
-        mask = self._mask(new)
+        mask = self._belonging.mask(new)
         for incident in self.open:
-            if self._same(incident, new, fusion, now_ms):
+            if self._belonging.same(incident, new, fusion, now_ms):
                 for each in new:
                     self._join(incident, each, score)
                 return
@@ -144,48 +129,15 @@ class Correlator:
         else:
             again = Incident(
                 id=self._id(entity, min(e.time for e in new)), kind=entity[0], value=entity[1],
-                mask=self._mask(new[:1]), start=crossed, crossed=crossed, last=crossed, opened_at=now_ms,
-                share=self._share(entity),
+                mask=self._belonging.mask(new[:1]), start=crossed, crossed=crossed, last=crossed, opened_at=now_ms,
+                share=self._belonging.share(entity),
             )  # fmt: skip
             self.open.append(again)
             self.opened += 1
             since = min(e.time - int(e.window_s * 1000) for e in new)
-            self._absorb(again, self._rows(*entity, again.mask) & (self._trace.rows["time"] >= since))
+            self._absorb(again, self._belonging.rows(*entity, again.mask) & (self._trace.rows["time"] >= since))
         for each in new:
             self._join(again, each, score)
-
-    def _same(self, incident: Incident, new: list[Evidence], fusion: Fusion, now_ms: int) -> bool:
-        """Whether this evidence tells of the incident: their events are the same, and not by coincidence.
-
-        Either the entity has a good part of the incident's events and is explained by them, or most of its events are
-        the incident's. Then the incident has to be fresh, or be about what thieves have in common and few others have:
-        a page that everybody reads, a usual browser takes in what comes later only while it goes on in the same way,
-        and nothing that is stronger than itself, so that it hides no other theft.
-        """
-        entity = new[0].kind, new[0].value
-        fresh = now_ms - incident.crossed <= FRESH_MS
-        if incident.entity == entity:
-            return fresh
-        if any(self._one_cause(incident, each, now_ms) for each in new):
-            return True
-        recent = self._trace.rows["time"] >= incident.start - BEFORE_MS
-        mine = self._rows(*entity, self._mask(new)) & recent
-        theirs = self._rows(*incident.entity, incident.mask) & recent
-        if not mine.any() or not theirs.any():
-            return False
-        weight = self._weight(new[0])
-        within = _share(weight, mine, self._touching(incident.entity))
-        covered = _share(weight, theirs, self._touching(entity))
-        if covered >= COVERED_MIN and within >= EXPLAINED_MIN:
-            return True
-        if fresh or not (incident.kind in TARGETS or incident.share >= BROAD_MIN):
-            known = {m.detector for m in incident.members.values()}
-            if not fresh and incident.kind in CROWDS and new[0].detector not in known:  # it stands out among its own
-                return False
-            return within >= (ALIKE_MIN if any(e.detector in known for e in new) else WITHIN_MIN)
-        goes_on = {e.detector for e in fusion.evidence(incident.entity)}
-        stronger = fusion.joint(new) > incident.score
-        return within >= ALIKE_MIN and not stronger and any(e.detector in goes_on for e in new)
 
     def _told(self, entity: Entity, mask: int) -> Incident | None:
         """The closed incident that told of this entity, or of what is one with it: an account and its only key."""
@@ -193,49 +145,12 @@ class Correlator:
         known = next((i for i in closed if i.entity == entity), None)
         if known is not None or not closed:
             return known
-        mine = self._rows(*entity, mask)
-        slots = {kind: self._foremost(kind, mine) for kind in {i.kind for i in closed}}
+        mine = self._belonging.rows(*entity, mask)
+        slots = {kind: self._belonging.foremost(kind, mine) for kind in {i.kind for i in closed}}
         names = {kind: self._tables[kind].name(slot) for kind, slot in slots.items() if slot > 0}
-        return next((i for i in closed if names.get(i.kind) == i.value and self._alias(mine, i.entity, mask)), None)
-
-    def _alias(self, mine: npt.NDArray[np.bool_], known: Entity, mask: int) -> bool:
-        """Whether nearly all rows of either are the other's: two names of one thing."""
-        theirs = self._rows(*known, mask)
-        both = int(np.count_nonzero(mine & theirs))
-        return both > 0 and both >= ALIAS_MIN * max(int(np.count_nonzero(mine)), int(np.count_nonzero(theirs)))
-
-    def _weight(self, evidence: Evidence) -> npt.NDArray[np.float64]:
-        """What each row of the trace counts for, by what the evidence measures: one export may be all there is."""
-        unit = self._units[evidence.detector][evidence.feature]
-        rows = self._trace.rows
-        return rows[unit] if unit in ("records", "bytes") else np.ones(len(rows))
-
-    def _one_cause(self, incident: Incident, evidence: Evidence, now_ms: int) -> bool:
-        """Whether the incident rests on findings of the same detector behind which there has to be the same cause."""
-        detector = next(d for d in self._detectors if d.id == evidence.detector)
-        if not detector.cause or now_ms - incident.last > CAUSE_MS:
-            return False
-        known = [m for m in incident.members.values() if m.detector == detector.id]
-        mask = self._mask([evidence])
-        mine = self._foremost(detector.cause, self._rows(evidence.kind, evidence.value, mask))
-        return mine > 0 and any(
-            mine == self._foremost(detector.cause, self._rows(m.kind, m.value, mask)) for m in known
+        return next(
+            (i for i in closed if names.get(i.kind) == i.value and self._belonging.alias(mine, i.entity, mask)), None
         )
-
-    def _foremost(self, kind: str, rows: npt.NDArray[np.bool_]) -> int:
-        """The slot of this kind that most of the rows have; -1 where there are none."""
-        slots = self._trace.rows["slots"][:, TRACED.index(kind)][rows]
-        found, counts = np.unique(slots[slots > 0], return_counts=True)
-        return int(found[np.argmax(counts)]) if len(found) else -1
-
-    def _touching(self, entity: Entity) -> npt.NDArray[np.bool_]:
-        return self._trace.touching(entity[0], self._tables[entity[0]].slot(entity[1]))
-
-    def _share(self, entity: Entity) -> float:
-        """The entity's share of all traffic over about a day."""
-        table = self._tables[entity[0]]
-        slot = table.slot(entity[1])
-        return float(table.entities["events"][slot]) / max(float(self._tables["fleet"].entities["events"][0]), 1.0)
 
     def _join(self, incident: Incident, evidence: Evidence, score: float) -> None:
         name = member(evidence)
@@ -245,24 +160,15 @@ class Correlator:
         if known is None or evidence.score >= known.score:
             incident.members[name] = evidence
         if incident.entity == (evidence.kind, evidence.value):
-            incident.mask |= self._mask([evidence])
+            incident.mask |= self._belonging.mask([evidence])
         incident.score = max(incident.score, score)
         incident.last = max(incident.last, evidence.time)
         self._suspect(evidence.kind, evidence.value, 1)
-
-    def _rows(self, kind: str, value: str, mask: int, start: int = 0) -> npt.NDArray[np.bool_]:
-        return self._trace.of(kind, self._tables[kind].slot(value), mask, self._detectors, self._columns, start)
 
     def _absorb(self, incident: Incident, rows: npt.NDArray[np.bool_]) -> None:
         absorbed = self._trace.rows[len(self._trace.rows) - len(rows) :][rows]
         incident.absorb(absorbed, self._tables)
         self.on_absorb(incident, absorbed)
-
-    def _mask(self, evidence: list[Evidence]) -> int:
-        mask = 0
-        for each in evidence:
-            mask |= 1 << self._bit[each.detector]
-        return mask
 
     def _suspect(self, kind: str, value: str, flag: int) -> None:
         slot = self._tables[kind].slot(value)
@@ -275,19 +181,15 @@ class Correlator:
 
     def _afford(self, entity: Entity, score: float, evidence: list[Evidence], fusion: Fusion) -> bool:
         """Whether an incident may be opened; if not, it is counted why."""
-        if fusion.joint([e for e in evidence if self._matters(e)]) < self.budget.least() - NEAR:
+        much = fusion.joint([e for e in evidence if self._little.is_much(e)]) >= self.budget.least() - NEAR
+        actor = self._belonging.actor(entity, evidence)
+        if not much or any(self._little.same_few(each, evidence) for each in (entity, actor)):
             self.budget.hold_back(entity, "little", score)
             return False
         if len(self.open) < INCIDENTS_MAX:
             return self.budget.afford(entity, score, self.rank([(e.detector, e.kind, e.window_s) for e in evidence]))
         self.budget.hold_back(entity, "incidents_max", score)
         return False
-
-    def _matters(self, evidence: Evidence) -> bool:
-        """Whether it says more than that a little is more than usual."""
-        if self._aspects[evidence.detector] != "amount" or evidence.detector == "drip":
-            return True
-        return evidence.observed >= LITTLE.get(self._units[evidence.detector][evidence.feature], 0.0)
 
     def _worth_telling(self, incident: Incident, now_ms: int) -> bool:
         if incident.revision == 0:
@@ -326,11 +228,3 @@ class Correlator:
         """Continue from what `save` gave."""
         self.open, self._closed = saved.open, saved.closed
         self.opened, self.budget.spent = saved.opened, saved.spent
-
-
-def _share(weight: npt.NDArray[np.float64], rows: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> float:
-    """How much of what the rows weigh is among others, by weight; by number where they weigh nothing."""
-    whole = float(weight[rows].sum())
-    if whole <= 0.0:
-        return int(np.count_nonzero(rows & among)) / max(int(np.count_nonzero(rows)), 1)
-    return float(weight[rows & among].sum()) / whole

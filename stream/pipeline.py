@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors import catalog
-from detectors.base import AT_ONCE, HOUR_MS, KINDS, Array, Columns, Detector, Frame
+from detectors.base import AT_ONCE, HOUR_MS, KINDS, NEAR_MISS_BITS, Array, Columns, Detector, Frame
 from detectors.fusion import Evidence, Fusion, score_of
 from stream import upgrade
 from stream.alerts import Alert, alert_of
@@ -43,7 +43,6 @@ from stream.veil import veil_of
 
 READS: Final = np.array([a in ("read", "list", "export", "share") for a in ACTIONS])
 SUCCESS: Final = OUTCOMES.index("success")
-NEAR_MISS_BITS: Final = 6.0  # findings this far below the threshold are still looked at, for others to add to
 FIELDS: Final = {  # by kind of entity: those that have a table come first, in its order
     "account": "account", "credential": "credential", "issuer": "issuer", "source": "source_ip", "network": "network",
     "client": "user_agent", "resource": "resource", "subject": "subject", "country": "country", "object": "object",

@@ -17,6 +17,7 @@ from msgspec import Meta
 from detectors.base import CLASSES, ENTITY, KINDS, Array, Columns, Detector
 from detectors.baselines.calibration import LEVELS
 from detectors.baselines.strangeness import STRANGENESS
+from detectors.catalog.first_seen import PATTERNS
 from detectors.catalog.peers import STAFF
 from detectors.fusion import Evidence
 from stream.correlate import Saved
@@ -28,6 +29,7 @@ from stream.trace import ROW
 # Fields of detectors' columns that are places in arrays of theirs, and how long those are.
 INDEXES: Final = {
     "klass": CLASSES, "level": LEVELS, "strange": STRANGENESS, "strangest": STRANGENESS, "row": STAFF,
+    "shown": PATTERNS,
 }  # fmt: skip
 UNFIT: Final = (
     "the state is of a version of Tripline that this one cannot read: use the version that wrote it, or begin anew "

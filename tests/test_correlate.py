@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors import catalog
-from detectors.fusion import Evidence
+from detectors.fusion import Entity, Evidence, Fusion
+from stream.belonging import _share
 from stream.config import Config
-from stream.correlate import _share
+from stream.correlate import Correlator
 from stream.events import AccessEvent
 from stream.incident import Incident
 from tests.detectors.scenes import WHEN, usual
@@ -82,10 +83,10 @@ def test_an_account_and_its_only_key_are_one_and_its_page_is_another() -> None:
     assert correlator._told(("resource", "/api"), 1) is None
     assert correlator._told(("account", "job-4"), 1) is None
     assert correlator._told(key, 2) is None  # of another detector
-    rows = correlator._rows(*key, 1)
+    rows = correlator._belonging.rows(*key, 1)
     half = rows & (np.cumsum(rows) <= np.count_nonzero(rows) // 2)
-    assert correlator._alias(rows, account, 1)
-    assert not correlator._alias(half, account, 1)  # what has half of its events is no other name for it
+    assert correlator._belonging.alias(rows, account, 1)
+    assert not correlator._belonging.alias(half, account, 1)  # what has half of its events is no other name for it
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,26 @@ def test_an_account_and_its_only_key_are_one_and_its_page_is_another() -> None:
 )
 def test_where_many_are_does_not_hide_one_that_does_something_else(hours: int, strongest: str, joins: bool) -> None:
     """The machines' network is busy for hours; then a key of theirs is used elsewhere, for more than ever."""
+    correlator, fusion, now = machines_are_busy()
+    busy = incident(correlator, ("network", "10.0.0.0/24"), "volume", now - hours * HOUR_MS)
+    other = "volume" if strongest == "first_seen" else "first_seen"
+    new = [seen(strongest, "account", "job-3", 9.0), seen(other, "account", "job-3", 8.0)]
+    assert correlator._belonging.same(busy, new, fusion, now) == joins
+
+
+@pytest.mark.parametrize(("found_by", "joins"), [("first_seen", False), ("volume", True)])
+def test_all_traffic_takes_in_only_what_it_was_told_for(found_by: str, joins: bool) -> None:
+    """Something about all traffic was told hours ago; it is busier than usual too, and one of the machines more so."""
+    correlator, fusion, now = machines_are_busy()
+    others = correlator._belonging.rows("account", "job-2", correlator._belonging.mask([seen("volume", "", "", 0.0)]))
+    correlator._trace.rows["marks"][others] |= np.uint16(correlator._belonging.mask([seen("first_seen", "", "", 0.0)]))
+    everything = incident(correlator, ("fleet", "fleet"), found_by, now - 4 * HOUR_MS)
+    fusion.add(seen("volume", "fleet", "fleet", 1.0))
+    assert correlator._belonging.same(everything, [seen("volume", "account", "job-3", 5.0)], fusion, now) == joins
+
+
+def machines_are_busy() -> tuple[Correlator, Fusion, int]:
+    """Four machines that take more than ever, and ten minutes after they began."""
     burst = [
         event(WHEN + j * 10_000 + n, f"job-{n}", "export", "warehouse", account_kind="service", credential=f"key-{n}",
               issuer="iam", source_ip=f"10.0.0.{n}", user_agent="batch/1", subject="", records=50_000)
@@ -100,19 +121,21 @@ def test_where_many_are_does_not_hide_one_that_does_something_else(hours: int, s
     ]  # fmt: skip
     two = msgspec.structs.replace(VOLUME, detectors=VOLUME.detectors | {"first_seen": True})
     pipeline, _ = run([block([*usual(), *burst])], two)
-    correlator, now = pipeline.correlator, WHEN + 600_000
+    return pipeline.correlator, pipeline.fusion, WHEN + 600_000
 
-    def seen(detector: str, kind: str, value: str, score: float) -> Evidence:
-        return Evidence(detector, kind, value, 0, 0, now, 20.0, score, 60.0, 1.0)
 
-    busy = Incident(
-        id="tl-1", kind="network", value="10.0.0.0/24", mask=correlator._mask([seen("volume", "", "", 0.0)]),
-        start=WHEN, crossed=now - hours * HOUR_MS, last=now, opened_at=now - hours * HOUR_MS, share=0.01,
+def seen(detector: str, kind: str, value: str, score: float) -> Evidence:
+    """What that detector found, ten minutes after."""
+    return Evidence(detector, kind, value, 0, 0, WHEN + 600_000, 20.0, score, 60.0, 1.0)
+
+
+def incident(correlator: Correlator, entity: Entity, detector: str, since: int) -> Incident:
+    """One about the entity, of a score of 7, that goes on since then."""
+    rests_on = seen(detector, *entity, 7.0)
+    return Incident(
+        id="tl-1", kind=entity[0], value=entity[1], mask=correlator._belonging.mask([rests_on]), start=WHEN,
+        crossed=since, last=rests_on.time, opened_at=since, share=0.01, score=7.0, members={"m": rests_on},
     )  # fmt: skip
-    busy.members["m"] = seen("volume", *busy.entity, 5.0)
-    other = "volume" if strongest == "first_seen" else "first_seen"
-    new = [seen(strongest, "account", "job-3", 9.0), seen(other, "account", "job-3", 8.0)]
-    assert correlator._same(busy, new, pipeline.fusion, now) == joins
 
 
 @pytest.mark.parametrize(("size", "told"), [(60_000, False), (60_000_000, True)])

@@ -173,8 +173,10 @@ OPERATOR: dict[str, list[Panel]] = {
         graph("Entities by kind", "That are kept.", ("{{kind}}", "sum by (kind) (tripline_entities)")),
         graph("Forgotten", "Evicted for want of room, a second.",
               ("{{kind}}", "sum by (kind) (rate(tripline_entities_evicted_total[$__rate_interval]))"), unit="cps"),
-        graph("Found no room", "Events of entities that share one baseline, a second.",
-              ("{{kind}}", "sum by (kind) (rate(tripline_entities_overflowed_total[$__rate_interval]))"), unit="eps"),
+        graph("Found no room", "Events of entities that share one baseline; what a detector did not judge; a second.",
+              ("{{kind}}", "sum by (kind) (rate(tripline_entities_overflowed_total[$__rate_interval]))"),
+              ("{{detector}}", "sum by (detector) (rate(tripline_detector_overflowed_total[$__rate_interval]))"),
+              unit="eps"),
     ],
     "Alert plane": [
         graph("Faust's messages", "Received and sent, by topic.",

@@ -30,6 +30,11 @@ class Calibrated:
         self._hour = np.zeros(1, np.int64)
         self.state: Columns = dict(self._survival.arrays())
 
+    @property
+    def overflowed(self) -> int:
+        """How often something was not judged for want of room."""
+        return 0
+
     def upkeep(self, now_ms: int) -> bool:
         """Hourly: roll the day and read the calibration anew; whether it did."""
         if now_ms // HOUR_MS == self._hour[0]:

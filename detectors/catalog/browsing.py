@@ -52,7 +52,7 @@ CLASS_VISITS: Final = 50_000.0  # that a class remembers
 REST_MIN: Final = 5.0  # recent visits of a group's others, before they say what is common
 COMMON_MAX: Final = 0.1  # where more is common to its group, an account is not in doubt
 SHARE_MAX: Final = 0.999
-HITS_MIN: Final = 5  # fewer people are not worth a word
+HITS_MIN: Final = 10  # fewer people are not worth a word
 KNOWN_MIN: Final = 30.0  # visits of its own, from which on an account that is in doubt learns less
 DOUBT_BITS: Final = 3.0
 DOUBT_WEIGHT: Final = 0.1
@@ -164,24 +164,26 @@ def _settle(
             reached = min(level_of(bits), LEVELS - 1)
             r["due"][f] = r["due"][f] + np.float32(q) if bits > 0.0 else np.float32(0.0)
             r["hits"][f] = min(r["hits"][f] + hit, 65_000) if bits > 0.0 else 0
-            if reached > r["level"][f] and r["hits"][f] >= HITS_MIN:
+            rose = reached > r["level"][f]
+            if rose:
                 if not v["suspect"]:
                     for step in range(np.int64(r["level"][f]) + 1, reached + 1):
                         survival[k, 0, f, step] += 1
                 r["level"][f] = reached
-                if reached >= gate[k, 0, f]:
-                    o = out[found]
-                    o["event"] = -1
-                    o["time"] = v["time"] + VISIT_MS
-                    o["slot"] = v["slot"]
-                    o["kind"] = ACCOUNT
-                    o["klass"] = k
-                    o["horizon"] = 1
-                    o["feature"] = f
-                    o["bits"] = np.float32(bits)
-                    o["observed"] = r["hits"][f]
-                    o["expected"] = r["due"][f]
-                    found += 1
+            told = rose or (hit and r["hits"][f] == HITS_MIN)
+            if told and r["hits"][f] >= HITS_MIN and reached >= gate[k, 0, f]:
+                o = out[found]
+                o["event"] = -1
+                o["time"] = v["time"] + VISIT_MS
+                o["slot"] = v["slot"]
+                o["kind"] = ACCOUNT
+                o["klass"] = k
+                o["horizon"] = 1
+                o["feature"] = f
+                o["bits"] = np.float32(bits)
+                o["observed"] = r["hits"][f]
+                o["expected"] = r["due"][f]
+                found += 1
         known = r["long"][0] >= KNOWN_MIN  # before, doubt of an account is doubt of what it is taken for
         weight = DOUBT_WEIGHT if doubt and (known or v["suspect"]) else 1.0
         classes[k] *= min(1.0, CLASS_VISITS / (classes[k, 0] + 1.0))
@@ -227,6 +229,11 @@ class Browsing(Calibrated):
         self._teams = np.zeros(TEAMS, TEAM)
         self._visits = Visits()
         self.state.update(classes=self._classes, teams=self._teams, browsing_hour=self._hour)
+
+    @property
+    def overflowed(self) -> int:
+        """Visits that found no room."""
+        return self._visits.overflowed
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Add the events to their visits, which are judged when they are over."""

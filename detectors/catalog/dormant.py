@@ -12,13 +12,16 @@ n = -log2 P(a wake-up of this class is at a network, a client or both that are n
 to one in four for people, who come back with new devices, and to what is seen of any day for machines.
 r = 2 log2(x / (e^s X)), x the records of an hour, X those of its usual hour, s the class's standard deviation of its
 logarithm: a power law of index two, heavier than the lognormal that such hours follow. No more is believed than what
-was seen: where k of n days reached this raw bits, at most log2(n / k). Cohort: for a network or a client, the share of
-wake-ups among the accounts that arrive there in an hour, `detectors.baselines.share`, of which the rise of that share
-everywhere else is excused: a sale wakes customers up at all places. Where most arrive anyway nobody is judged.
+was seen: where k of n days reached this raw bits, at most log2(n / k). Where that is not enough to be told alone, the
+return itself is evidence for others to add to, log2((N + 1) / (W + 4)) bits without where and how much. Cohort: for a
+network or a client, the share of wake-ups among the accounts that arrive there in an hour, `detectors.baselines.share`,
+of which the rise of that share everywhere else is excused: a sale wakes customers up at all places. Where most arrive
+anyway nobody is judged.
 Source: for the hazard, Cox and Oakes, "Analysis of Survival Data" (1984).
 Entities: account, credential (of services and partners), network, client. Unit: records, accounts.
 Memory: 24 bytes an account, 8 a credential, 64 a network or client.
-Cold start: nothing is dormant in a log younger than three weeks; the first two teach nothing, as no gap fits in them.
+Cold start: nothing is dormant in a log younger than sixteen days, and no crowd before three weeks; the first two weeks
+teach nothing, as few absences fit in them.
 Evasion: a success a week; waking up where the owner was last and reading as much as the owner did.
 Misses: a return that reads nothing; accounts that were never seen in the log before they fell silent.
 ATT&CK: T1078 Valid Accounts, T1078.004 Cloud Accounts.
@@ -32,7 +35,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.base import CLASSES, DAY_MS, FINDING, HOUR_MS, HOURLY, KINDS, Array, Feature, Frame
+from detectors.base import (
+    CLASSES,
+    DAILY,
+    DAY_MS,
+    FINDING,
+    HOUR_MS,
+    HOURLY,
+    KINDS,
+    NEAR_MISS_BITS,
+    Array,
+    Feature,
+    Frame,
+)
 from detectors.baselines.absence import (
     CROWD,
     KEY,
@@ -51,13 +66,16 @@ from detectors.baselines.places import place_of
 from detectors.baselines.share import TRIAL, ShareDetector
 from detectors.kernels import AHEAD, inline, kernel, level_of, prefetch
 
-TEACHES_FROM_MS: Final = 14 * DAY_MS  # of the stream
-JUDGES_FROM_MS: Final = 21 * DAY_MS
+TEACHES_FROM_MS: Final = 14 * DAY_MS  # of the stream; before, few absences have had the time to end
+JUDGES_FROM_MS: Final = 16 * DAY_MS
+CROWDS_FROM_MS: Final = 21 * DAY_MS
+ADDED_BITS: Final = 6.0  # below the gate of what may be found alone, a return is still told
 FADE: Final = 1.0 - 1.0 / 60.0  # of what a class remembers, a day
 AWAKE_HOURS: Final = 3
 SERVICE: Final = 3  # the class from which on accounts are machines
 ACCOUNT, CREDENTIAL = KINDS.index("account"), KINDS.index("credential")
 CROWDS: Final = ("network", "client")
+WOKEN, RETURNED = 0, 2  # features; between them, that of the crowds
 CROWD_MIN: Final = 2.5  # decayed: fewer than three are no crowd
 
 
@@ -76,14 +94,16 @@ def _score(r: Array, reads: float, survival: Array, kind: int, k: int, learns: b
 
 
 @inline
-def _found(o: Array, event: int, now: int, slot: int, kind: int, k: int, bits: float, x: float, usual: float) -> None:
+def _found(
+    o: Array, event: int, now: int, slot: int, kind: int, k: int, feature: int, bits: float, x: float, usual: float
+) -> None:  # fmt: skip
     o["event"] = event
     o["time"] = now
     o["slot"] = slot
     o["kind"] = kind
     o["klass"] = k
-    o["horizon"] = HOURLY
-    o["feature"] = 0
+    o["horizon"] = HOURLY if feature == WOKEN else DAILY
+    o["feature"] = feature
     o["bits"] = np.float32(bits)
     o["observed"] = x
     o["expected"] = usual
@@ -134,13 +154,19 @@ def _follow(
                     if woke > 0.0:
                         base = woken(active[0, k], wakes[0, k], days[k], moved[k], pattern, machine)
                         r["base"], r["level"], r["awake"] = np.uint16(min(base, 60.0) * UNIT), 0, AWAKE_HOURS
+                        rare = woken(active[0, k], wakes[0, k], days[k], moved[k], 0, machine)
+                        if judged and rare >= wanted[0, k] - ADDED_BITS:
+                            usual = (a["age_h"] / 24.0 - gap_d) / r["days"]
+                            _found(out[found], i, time[i], a["slot"], ACCOUNT, k, RETURNED, rare, gap_d, usual)
+                            found += 1
+                            marks[i] |= mark
                     if teaches:
                         active[0, k] += 1.0
                         days[k, pattern] += 1.0
                         if woke > 0.0:
                             wakes[0, k] += 1.0
                             moved[k, pattern] += 1.0
-            if judged:
+            if time[i] >= began + CROWDS_FROM_MS:
                 hit = 1.0 if woke > 0.0 else 0.0
                 arrive(fleet, time[i], hit)
                 for crowd in range(2):
@@ -165,8 +191,9 @@ def _follow(
                 x = np.float64(r["records"])
                 more = read_bits(x, r["usual"] / UNIT, hours, law[k])
                 bits = _score(r, more, survival, ACCOUNT, k, learns) if judged else 0.0
-                if bits >= wanted[0, k] and bits > 0.0:
-                    _found(out[found], i, time[i], a["slot"], ACCOUNT, k, bits, x, math.exp(r["usual"] / UNIT) - 1.0)
+                if bits >= wanted[0, k] + NEAR_MISS_BITS and bits > 0.0:
+                    usual = math.exp(r["usual"] / UNIT) - 1.0
+                    _found(out[found], i, time[i], a["slot"], ACCOUNT, k, WOKEN, bits, x, usual)
                     found += 1
                 if r["base"] / UNIT + more >= wanted[0, k]:
                     marks[i] |= mark
@@ -184,6 +211,12 @@ def _follow(
                 if silent > 0.0 and r["awake"] == 0:  # its account was not silent
                     base = woken(active[1, k], wakes[1, k], days[k], moved[k], pattern, machine)
                     key["base"], key["level"], key["awake"] = np.uint16(min(base, 60.0) * UNIT), 0, AWAKE_HOURS
+                    rare = woken(active[1, k], wakes[1, k], days[k], moved[k], 0, machine)
+                    if judged and rare >= wanted[1, k] - ADDED_BITS:
+                        usual = (c["age_h"] / 24.0 - gap_d) / max(c["active"][1], 1.0)
+                        _found(out[found], i, time[i], c["slot"], CREDENTIAL, k, RETURNED, rare, gap_d, usual)
+                        found += 1
+                        marks[i] |= mark
                 if teaches:
                     active[1, k] += 1.0
                     if silent > 0.0:
@@ -194,9 +227,9 @@ def _follow(
                     x = np.float64(key["records"])
                     more = read_bits(x, r["usual"] / UNIT, hours, law[k])
                     bits = _score(key, more, survival, CREDENTIAL, k, learns) if judged else 0.0
-                    if bits >= wanted[1, k] and bits > 0.0:
+                    if bits >= wanted[1, k] + NEAR_MISS_BITS and bits > 0.0:
                         usual = math.exp(r["usual"] / UNIT) - 1.0
-                        _found(out[found], i, time[i], c["slot"], CREDENTIAL, k, bits, x, usual)
+                        _found(out[found], i, time[i], c["slot"], CREDENTIAL, k, WOKEN, bits, x, usual)
                         found += 1
                     if key["base"] / UNIT + more >= wanted[1, k]:
                         marks[i] |= mark
@@ -216,7 +249,7 @@ class Dormant(ShareDetector):
     id = "dormant"
     title = "Silent for long, and now reading: {kind} {value}"
     weight = 1
-    aspect = "place"
+    aspect = "absence"
     cause = ""
     techniques = ("T1078", "T1078.004")
     features = (
@@ -227,6 +260,7 @@ class Dormant(ShareDetector):
             "wake_ups", "accounts",
             "{observed} accounts that were silent for long came back in {window}, where {expected} are usual",
         ),
+        Feature("returned", "days", "came back after {observed} days, where one in {expected} days is usual"),
     )  # fmt: skip
     kinds = ("account", "credential", *CROWDS)
     columns: Mapping[str, np.dtype[Any]] = {"account": LIFE, "credential": KEY, **dict.fromkeys(CROWDS, CROWD)}
@@ -253,7 +287,7 @@ class Dormant(ShareDetector):
         touch = frame.touch
         trials = np.empty((len(CROWDS), len(frame)), TRIAL)
         counts = np.zeros(len(CROWDS), np.int64)
-        out = np.empty(2 * len(frame), FINDING)
+        out = np.empty(4 * len(frame), FINDING)
         found = _follow(
             columns["account"], columns["credential"], columns["network"], columns["client"], touch["account"],
             touch["credential"], touch["network"], touch["client"], frame.hashes["network"], frame.hashes["client"],

@@ -1,19 +1,20 @@
-"""First seen: an account where it never was, and a crowd of accounts that are all new to the same place.
+"""First seen: an account where it never was or at an hour when it never worked, and crowds new to a place.
 
 Remembers for each account the networks, clients, resources and countries it used, and of a machine the hosts (15-bit
 fingerprints; a new one takes the last place and moves up as it is used again, so a burst of new ones does not push out
-the old).
+the old), and of an employee the hours of the day, and whether it works at week-ends.
 
-Statistic, for an account: the surprisal -log2 of how often an active hour of its class shows this pattern of novelty
-or more (network, client, resource, country, host, and a network that is new to everyone), less log2 of how much more
+Statistic, for an account: the surprisal -log2 of how often an active hour of its class shows this pattern of novelty or
+more (network, client, resource, country, host, hour, and a network that is new to everyone), less log2 of how much more
 often than its peers this account shows any. For a network, client, issuer or what is read: the share of the accounts
 arriving there whose network is new to them, by Chernoff's bound against its own share and its peers',
-`detectors.baselines.share`. Entities: account (services, whose networks hardly ever change, are a class of their
-own), network, client, resource, issuer. Units: new places, accounts. Memory: 46 bytes an account, 48 bytes an entity
-of the other kinds. Cold start: an account is judged from its fourth active hour on; a new issuer or network is judged
-by its crowd, as its peers are. Evasion: working from a network and client that the account already uses; a stolen
-session replayed from home. Misses: accounts that change place all the time, and a first visit of an account that was
-never seen before. ATT&CK: T1078 Valid Accounts, T1550.001 Application Access Token, T1090 Proxy.
+`detectors.baselines.share`. Entities: account (services, whose networks hardly ever change, are a class of their own),
+network, client, resource, issuer. Units: new places, accounts. Memory: 52 bytes an account, 48 bytes an entity of the
+other kinds. Cold start: an account is judged from its fourth active hour on, its hours from its fortieth; a new issuer
+or network is judged by its crowd, as its peers are. Evasion: working from a network and client that the account already
+uses, at its hours; a stolen session replayed from home. Misses: accounts that change place all the time, and a first
+visit of an account that was never seen before. ATT&CK: T1078 Valid Accounts, T1550.001 Application Access Token, T1090
+Proxy.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.base import CLASSES, FINDING, KINDS, SERVICE, Array, Feature, Frame
+from detectors.base import CLASSES, EMPLOYEE, FINDING, KINDS, SERVICE, Array, Feature, Frame
 from detectors.baselines.calibration import LEVELS
 from detectors.baselines.share import SHARE, TRIAL, ShareDetector
 from detectors.kernels import LN2, inline, kernel, level_of
 
-NETWORK, CLIENT, RESOURCE, COUNTRY, NEW_TO_ALL, HOST = 1, 2, 4, 8, 16, 32
-PATTERNS: Final = 64
+NETWORK, CLIENT, RESOURCE, COUNTRY, NEW_TO_ALL, HOST, HOUR = (1 << bit for bit in range(7))
+PATTERNS: Final = 128
 WARM_HOURS: Final = 3.0
+ROUTINE_HOURS: Final = 40.0  # a week's work, from which on a person is known to have hours
+WEEKDAY, WEEKEND = 24, 25  # bits beside those of the hours
 NEW_TO_ALL_H: Final = 24.0
 HOURS_MAX: Final = 1e6  # of a class, before old hours fade
 PEERS_WEIGHT: Final = 20.0  # active hours that an account's own rate of novelty is shrunk by
@@ -45,7 +48,10 @@ PLACES: Final = np.dtype(
         ("resource", np.uint16, (8,)),
         ("country", np.uint16, (2,)),
         ("host", np.uint16, (3,)),  # addresses, of machines: people's change
-        ("novel", np.uint8),  # events that were new in any way
+        ("hours", np.uint32),  # a bit for each hour of the day, and for each kind of day
+        ("shown", np.uint16),  # pattern of the current hour
+        ("novel", np.uint8),  # hours that were new in any way
+        ("level", np.uint8),  # of the current hour
     ],
     align=True,
 )
@@ -69,6 +75,17 @@ def _is_new(known: Array, h: int) -> bool:
             return True
     known[last] = mark
     return True
+
+
+@inline
+def _is_new_hour(r: Array, now_s: int) -> bool:
+    """Whether it never did anything at this hour or beside it, or on this kind of day; it has afterwards."""
+    hour, day = now_s // 3600 % 24, WEEKEND if (now_s // 86_400 + 3) % 7 >= 5 else WEEKDAY
+    present = np.uint32(1) << np.uint32(hour) | np.uint32(1) << np.uint32(day)
+    beside = np.uint32(1) << np.uint32((hour + 1) % 24) | np.uint32(1) << np.uint32((hour + 23) % 24)
+    new: bool = r["hours"] & present != present
+    r["hours"] |= present | beside
+    return new
 
 
 @kernel
@@ -100,9 +117,13 @@ def _arrive(
         if k >= SERVICE and _is_new(r["host"], h_source[i]):
             pattern |= HOST
         active = np.float64(t["active"][0])
+        opens = t["opens"][0] == 1
+        if opens:
+            if _is_new_hour(r, time[i] // 1000) and active >= ROUTINE_HOURS and k == EMPLOYEE:
+                pattern |= HOUR
+            r["shown"] = r["level"] = 0
         if active < WARM_HOURS:
             continue
-        opens = t["opens"][0] == 1
         if opens:
             hours[k] += 1.0
             if hours[k] > HOURS_MAX:
@@ -132,7 +153,9 @@ def _arrive(
                 w["suspect"] = other["suspect"]
                 w["excuse"] = np.float32(0.0)
                 counts[c] += 1
-        if pattern == 0:
+        before = r["shown"]
+        pattern |= int(before)
+        if pattern == before:
             continue
         alike = 0.5
         any_novelty = 1.0
@@ -146,14 +169,18 @@ def _arrive(
         bits = -math.log(alike / total) / LN2 - max(math.log(own / usual) / LN2, 0.0)
         if not t["suspect"]:
             patterns[k, pattern] += 1.0
-            if r["novel"] < 250:
+            if before:
+                patterns[k, before] = max(patterns[k, before] - 1.0, 0.0)
+            elif r["novel"] < 250:
                 r["novel"] += 1
-        if bits < 1.0:
+        r["shown"] = pattern
+        reached = min(level_of(max(bits, 0.0)), LEVELS - 1)
+        if reached <= r["level"]:
             continue
-        reached = min(level_of(bits), LEVELS - 1)
         if not t["suspect"]:
-            for step in range(1, reached + 1):
+            for step in range(np.int64(r["level"]) + 1, reached + 1):
                 survival[k, step] += 1
+        r["level"] = reached
         if reached >= gate[k]:
             marks[i] |= mark
             o = out[found]
@@ -171,12 +198,17 @@ def _arrive(
     return found
 
 
+NAMES: Final = {
+    NETWORK: "network", CLIENT: "client", RESOURCE: "resource", COUNTRY: "country", HOST: "host",
+    HOUR: "hour of the day or week",
+}  # fmt: skip
+
+
 def _places(pattern: float) -> str:
     """The places that the bits of a pattern stand for."""
-    names = ("network", "client", "resource", "country")
-    found = [name for bit, name in enumerate(names) if int(pattern) >> bit & 1]
-    found += ["host"] * bool(int(pattern) & HOST)
-    return " and ".join(found) + (" (a network new to everyone)" if int(pattern) & NEW_TO_ALL else "")
+    shown = int(pattern)
+    found = " and ".join(name for bit, name in NAMES.items() if shown & bit)
+    return found + (" (a network new to everyone)" if shown & NEW_TO_ALL else "")
 
 
 class FirstSeen(ShareDetector):

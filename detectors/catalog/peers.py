@@ -169,6 +169,11 @@ class Peers(Calibrated):
             staff=self._staff, groups=self._groups, free=self._free, left=self._left, peers_clock=self._clock
         )
 
+    @property
+    def overflowed(self) -> int:
+        """Events of employees for whom there was no row."""
+        return int(self._left[1])
+
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Add the events to their hours; an hour is judged when it is over."""
         _gather(

@@ -234,7 +234,12 @@ class Unissued(ShareDetector):
         self._lifetime_ms = int(session_lifetime_h * HOUR_MS)
         self._waiting = np.zeros(0, FIRST_USE)
         self._judged_from = np.zeros(1, np.int64)
-        self.overflowed = 0
+        self._overflowed = 0
+
+    @property
+    def overflowed(self) -> int:
+        """First uses that found no room to wait."""
+        return self._overflowed
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Follow the credentials; their first uses are judged at a later tick."""
@@ -248,7 +253,7 @@ class Unissued(ShareDetector):
             int(self._judged_from[0]), np.uint16(1 << bit), frame.marks, new,
         )  # fmt: skip
         room = WAITING_MAX - len(self._waiting)
-        self.overflowed += max(count - room, 0)
+        self._overflowed += max(count - room, 0)
         if count:
             self._waiting = _joined(self._waiting, new[: min(count, room)])
         return []

@@ -157,6 +157,9 @@ class Intruder:
         )  # fmt: skip
         if not len(mine):
             return joined([])
+        mere_work = theft.targets == theft.place == theft.identity == "own" and not (theft.resource or theft.action)
+        if theft.own_pace and mere_work:
+            return self._more_work(take(today, mine))
         if theft.own_pace:
             n = rng.poisson(max(theft.own_pace - 1.0, 0.0) * len(mine))
         else:
@@ -166,6 +169,25 @@ class Intruder:
         base = take(today, host)
         base["time"] = base["time"] + rng.integers(4_000, 240_000, n)
         return self._dressed(base, start, np.arange(n))
+
+    def _more_work(self, done: Draft) -> Draft:
+        """More of the day's work, as it was done: pieces of it, all that was about somebody, for others known to the
+        actor, within the hour. What was about nobody is a piece by itself."""  # fmt: skip
+        theft, rng = self.theft, self._rng
+        whose = done["account"].astype(str) + "\0" + done["subject"].astype(str)
+        alone = done["subject"] == ""
+        whose[alone] = np.flatnonzero(alone).astype(str)
+        _, first, piece = np.unique(whose, return_index=True, return_inverse=True)
+        again = rng.integers(0, len(first), rng.poisson(max(theft.own_pace - 1.0, 0.0) * len(first)))
+        rows = [np.flatnonzero(piece == p) for p in again.tolist()]
+        more = take(done, np.concatenate([np.zeros(0, np.int64), *rows]))
+        of = np.repeat(np.arange(len(again)), [len(each) for each in rows])
+        more["time"] = more["time"] + rng.integers(240_000, HOUR_MS, len(again))[of]
+        for n, account in enumerate(done["account"][first[again]].tolist()):
+            known = self._past[account]["subject"]
+            others = (of == n) & (more["subject"] != "") & (more["subject"] != account)
+            more["subject"][others] = rng.choice(known[known != ""]) if others.any() and (known != "").any() else ""
+        return take(more, more["time"] < self.end_ms)
 
     def _as_before(self, actor: npt.NDArray[Any], time: I64) -> Draft:
         """One row for each time, as the actor's latest was."""

@@ -81,6 +81,10 @@ _COUNTS: Final[tuple[Count, ...]] = (
         _by_kind(lambda t: t.index.overflowed),
     ),
     (
+        "tripline_detector_overflowed", "What a detector did not judge for want of room.", ["detector"],
+        _by_name(lambda p: {d.id: getattr(d, "overflowed", 0) for d in p.detectors}),
+    ),
+    (
         "tripline_learned_windows", "Windows of an entity that entered a detector's calibration.", ["detector"],
         _by_name(_learned),
     ),

@@ -113,6 +113,18 @@ def test_a_detector_that_learns_says_so() -> None:
     assert float(learned["volume"]) > 0
 
 
+def test_what_a_detector_has_no_room_for_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two visits at once, where there is room for one."""
+    monkeypatch.setattr("detectors.baselines.visits.VISITS_MAX", 1)
+    pipeline = Pipeline(Config(), lambda _alert: None)
+    pipeline.process(block(event(START_MS, "clerk-1", subject=f"user-{n}", account_kind="employee") for n in range(2)))
+    pipeline.finish()
+    text = generate_latest(registry_of(pipeline, Counts())).decode()
+    counted = dict(re.findall(r'tripline_detector_overflowed_total\{detector="(\w+)"\} (\S+)', text))
+    assert counted["browsing"] == "1.0"
+    assert counted["volume"] == "0.0"
+
+
 class Owner:
     """Something with counts in its state."""
 

@@ -22,6 +22,7 @@ from detectors.catalog.browsing import (
     CERTAIN,
     CLASS_MIN,
     DOUBT_BITS,
+    HITS_MIN,
     KNOWN_MIN,
     LOG_MAX,
     LONG_S,
@@ -190,6 +191,19 @@ def test_work_that_came_before_the_read_counts() -> None:
 
     more = [e for d in range(SINCE, DAYS) for e in looking("emp-1-3", "team-1", d, 12, pages=2, worked=True)]
     assert judged(turned([*usual(), *more])) == []
+
+
+@pytest.mark.parametrize(("strangers", "told"), [(HITS_MIN - 1, False), (HITS_MIN + 1, True)])
+def test_of_few_people_nobody_is_told(strangers: int, told: bool) -> None:
+    """Where everybody always writes something, one reader who does not is surprising at once; ten are worth a word."""
+    rng = np.random.default_rng(3)
+    diligent = [
+        e for day in range(DAYS) for n in range(MEMBERS) for k in range(int(rng.poisson(12)))
+        for e in visit(f"emp-0-{n}", "team-0", START_MS + day * DAY_MS + (8 * 60 + 40 * k) * 60_000 + n,
+                       f"person-{rng.integers(10**6)}", 2, worked=True)
+    ]  # fmt: skip
+    few = looking("emp-0-3", "team-0", SINCE, strangers, pages=2)
+    assert bool(judged([*diligent, *few])) == told
 
 
 def alone(config: Config = ALONE) -> tuple[Pipeline, Browsing]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from datetime import datetime
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -136,11 +137,11 @@ def test_a_sale_that_wakes_customers_up_accuses_no_place() -> None:
 
 
 def test_a_young_log_knows_nobody_who_is_dormant() -> None:
-    """The cold start: three weeks."""
-    early = [e for e in silent(world(), "emp-7", 5) if int(e.time) < START_MS + 20 * DAY_MS]
+    """The cold start: sixteen days."""
+    early = [e for e in silent(world(), "emp-7", 5) if int(e.time) < START_MS + 15 * DAY_MS]
     back = wakes("employee", "emp-7", 1_000, **AWAY)
     for each in back:
-        each.time = int(each.time) - 37 * DAY_MS
+        each.time = int(each.time) - 42 * DAY_MS
     assert judged(early + back) == []
 
 
@@ -223,3 +224,42 @@ def test_every_prefix_is_awake_as_the_twin_is(drawn: list[tuple[int, int, bool]]
         pipeline.process(block([hour(now, "employee", "emp-1", records, outcome=outcome)]))
         row = pipeline.tables["account"].columns["dormant"][pipeline.tables["account"].slot("emp-1")]
         assert (int(row["days"]), float(row["records"]), int(row["awake"])) == naive(past)
+
+
+BOTH = Config(
+    detectors={each: each in ("dormant", "first_seen") for each in catalog.detector_ids()}, warmup_h=72.0,
+    tick_s=3_600,
+)  # fmt: skip
+
+
+def told(events: Iterable[AccessEvent]) -> tuple[set[tuple[str, str]], float]:
+    """Whom alerts were opened about after BACK; the highest score of what was found of emp-7 by one detector, in bits
+    above what opens an alert."""
+    scores: list[float] = []
+    alerts: list[Alert] = []
+    pipeline = Pipeline(BOTH, alerts.append)
+    hold = pipeline.fusion.add
+
+    def held(evidence: Evidence) -> None:
+        if evidence.value == "emp-7" and evidence.time >= BACK:
+            scores.append(evidence.score - pipeline.correlator.budget.least())
+        hold(evidence)
+
+    pipeline.fusion.add = held  # type: ignore[method-assign]
+    pipeline.process(block(events))
+    pipeline.finish()
+    late = [a for a in alerts if a.status == "open" and datetime.fromisoformat(a.time).timestamp() * 1000 >= BACK]
+    return {(a.entity.kind, a.entity.value) for a in late}, max(scores)
+
+
+def test_a_return_adds_to_what_others_find() -> None:
+    """A month later, from elsewhere, three times an hour's records: neither is told alone, and together it is."""
+    about, best = told([*silent(world(), "emp-7"), *wakes("employee", "emp-7", 60, **AWAY)])
+    assert ("account", "emp-7") in about
+    assert best < 0.0
+
+
+def test_a_return_to_ones_place_adds_up_to_nothing() -> None:
+    """The benign twin: as long a silence, and as much, from where it always was."""
+    about, _ = told([*silent(world(), "emp-7"), *wakes("employee", "emp-7", 60)])
+    assert about == set()

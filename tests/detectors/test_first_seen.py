@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
-from stream.events import AccessEvent
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from detectors import catalog
+from detectors.catalog.first_seen import (
+    CLIENT,
+    COUNTRY,
+    HOST,
+    HOUR,
+    NETWORK,
+    NEW_TO_ALL,
+    RESOURCE,
+    ROUTINE_HOURS,
+    WARM_HOURS,
+)
+from detectors.fusion import Evidence
+from stream.config import Config
+from stream.events import ACCOUNT_KINDS, AccessEvent
+from stream.pipeline import Pipeline
 from tests.detectors.scenes import WHEN, entities, judged, usual
-from tests.streams import DAY_MS, HOUR_MS, START_MS, event
+from tests.streams import DAY_MS, HOUR_MS, START_MS, block, event
+
+ALONE = Config(detectors={each: each == "first_seen" for each in catalog.detector_ids()}, clock_jump_max_s=1e9)
+EMPLOYEE, SERVICE = (ACCOUNT_KINDS.index(kind) for kind in ("employee", "service"))
 
 
 def test_a_crowd_of_accounts_new_to_one_network_is_found() -> None:
@@ -105,3 +134,154 @@ def test_a_session_replayed_from_home_is_not_found() -> None:
         event(WHEN + n * 20_000, f"user-{n}", credential=f"x-{n}", source_ip=f"198.51.{n}.{n + 1}") for n in range(30)
     ]  # fmt: skip
     assert judged("first_seen", usual() + home) == []
+
+
+def replaced(each: AccessEvent, time: int, **fields: Any) -> AccessEvent:
+    """The same with another time and other fields."""
+    return replace(each, time=time, **fields)
+
+
+@dataclass
+class Twin:
+    """Accounts in plain Python that forget no place; of a class, how many hours showed which pattern."""
+
+    known: dict[str, set[tuple[int, Any]]] = field(default_factory=dict)  # of an account, by what it is
+    born: dict[str, int] = field(default_factory=dict)  # first time, of networks
+    active: dict[str, list[int]] = field(default_factory=dict)  # hours
+    shown: dict[str, int] = field(default_factory=dict)
+    novel: Counter[str] = field(default_factory=Counter)
+    hours: Counter[int] = field(default_factory=Counter)
+    patterns: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+    def event(self, e: AccessEvent, asn: int) -> None:
+        """The next success of an account."""
+        now, klass = int(e.time) // 1000, ACCOUNT_KINDS.index(e.account_kind)
+        places = {
+            NETWORK: str(asn),
+            CLIENT: e.user_agent,
+            RESOURCE: e.resource,
+            COUNTRY: str(e.country),
+        }
+        if klass == SERVICE:
+            places[HOST] = e.source_ip
+        known = self.known.setdefault(e.account, set())
+        pattern = sum(bit for bit, name in places.items() if (bit, name) not in known)
+        known |= set(places.items())
+        born = self.born.setdefault(str(asn), now)
+        if pattern & NETWORK and now - born < 24 * 3600:
+            pattern |= NEW_TO_ALL
+        hours = self.active.setdefault(e.account, [])
+        opens = not hours or now // 3600 != hours[-1]
+        before = len(hours) - (not opens)
+        if opens:
+            hours.append(now // 3600)
+            here = {(HOUR, now // 3600 % 24), (HOUR, "end" if (now // 86_400 + 3) % 7 >= 5 else "week")}
+            if not here <= known and before >= ROUTINE_HOURS and klass == EMPLOYEE:
+                pattern |= HOUR
+            known |= here | {(HOUR, (now // 3600 + step) % 24) for step in (-1, 1)}
+            self.shown[e.account] = 0
+        if before < WARM_HOURS:
+            return
+        self.hours[klass] += opens
+        shown = self.shown[e.account]
+        if pattern | shown == shown:
+            return
+        self.patterns[klass, pattern | shown] += 1
+        if shown:
+            self.patterns[klass, shown] -= 1
+        else:
+            self.novel[e.account] += 1
+        self.shown[e.account] = pattern | shown
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([2, 2, 50, 90, 90, 400, 1_500]),  # minutes since the one before
+            st.integers(0, 3),  # who
+            st.sampled_from([0, 0, 0, 0, 1, 2]), st.sampled_from([0, 0, 0, 1]), st.sampled_from([0, 0, 0, 1, 2, 3]),
+        ),
+        min_size=60, max_size=250,
+    )
+)  # fmt: skip
+def test_hours_show_the_patterns_that_the_twin_counts(rows: list[tuple[int, ...]]) -> None:
+    """Two employees and two machines, with no more places than are remembered."""
+    now, events, twin = START_MS, [], Twin()
+    for gap, who, network, client, resource in rows:
+        now += gap * 60_000
+        each = event(
+            now, f"a-{who}", "read", f"/page-{resource}", account_kind="employee" if who < 2 else "service",
+            source_ip=f"10.0.{network}.7", asn=64_500 + network, user_agent=f"client/{client}",
+            country="DE" if network else "FR",
+        )  # fmt: skip
+        events.append(each)
+        twin.event(each, 64_500 + network)
+    pipeline = Pipeline(ALONE, lambda _alert: None)
+    pipeline.process(block(events))
+    state = pipeline.detectors[0].save()
+    hours, patterns = state["hours"], state["patterns"]
+    assert {k: hours[k] for k in np.flatnonzero(hours)} == {k: n for k, n in twin.hours.items() if n}
+    found = {(int(k), int(p)): float(patterns[k, p]) for k, p in np.argwhere(patterns)}
+    assert found == {key: n for key, n in twin.patterns.items() if n}
+    table = pipeline.tables["account"]
+    for name in twin.known:
+        row = table.columns["first_seen"][table.slot(name)]
+        assert (int(row["novel"]), int(row["shown"])) == (twin.novel[name], twin.shown[name]), name
+
+
+def evidence(events: list[AccessEvent]) -> list[Evidence]:
+    """All that is found on accounts, however little."""
+    found: list[Evidence] = []
+    pipeline = Pipeline(ALONE, lambda _alert: None)
+    pipeline.detectors[0]._offset_bits = -60.0  # type: ignore[attr-defined]  # report everything
+    pipeline.fusion.add = found.append  # type: ignore[method-assign, assignment]
+    pipeline.process(block(events))
+    return [e for e in found if e.kind == "account"]
+
+
+def clerks(seed: int) -> list[AccessEvent]:
+    """Sixty employees, each at its own hours on its own pages; a few of their hours show something new."""
+    rng = np.random.default_rng(seed)
+    events = []
+    for day in range(20):
+        for who in range(60):
+            for hour in range(6):
+                late = 9 * int(rng.random() < 0.003)
+                at = START_MS + day * DAY_MS + (7 + who % 6 + hour + late) * HOUR_MS + int(rng.integers(3_000_000))
+                strange = rng.random(3) < 0.01
+                events.append(
+                    event(
+                        at, f"clerk-{who}", "read", f"/odd-{rng.integers(10**6)}" if strange[0] else f"/page-{who % 5}",
+                        subject="", account_kind="employee", asn=64_500 + int(rng.integers(1, 900) * strange[1]),
+                        user_agent=f"browser/{rng.integers(1, 900) * strange[2]}",
+                    )
+                )  # fmt: skip
+    return events
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_bits_are_no_larger_than_chance_warrants(seed: int) -> None:
+    """Attack-free, after five days of calibration: b bits in no more than one of 2^b active hours."""
+    since = START_MS + 8 * DAY_MS
+    bits = [e.bits for e in evidence(clerks(seed)) if e.time >= since]
+    hours = len({(e.account, int(e.time) // HOUR_MS) for e in clerks(seed) if int(e.time) >= since})
+    assert bits
+    for level in range(1, 24):
+        expected = hours * 2.0**-level
+        assert sum(b >= level for b in bits) <= 1.5 * expected + 4.0 * math.sqrt(expected) + 2.0, level
+
+
+def test_what_somebody_never_did_adds_up_within_the_hour() -> None:
+    """A clerk at night, and on a page that it never had: each of it alone says less."""
+    at = START_MS + 16 * DAY_MS + 1 * HOUR_MS
+    night = [event(at, "clerk-7", "read", "/page-2", account_kind="employee", subject="", user_agent="browser/0",
+                   asn=64_500)]  # fmt: skip
+    elsewhere = [replaced(each, at + 60_000, resource="/all") for each in night]
+    best = {}
+    for name, more in {"night": night, "both": night + elsewhere}.items():
+        found = [e for e in evidence(clerks(1) + more) if e.value == "clerk-7" and at <= e.time <= at + HOUR_MS]
+        best[name] = max((e.bits, int(e.observed)) for e in found)
+    assert best["night"][1] == HOUR
+    assert best["both"][1] == HOUR | RESOURCE
+    assert best["both"][0] > best["night"][0]

@@ -1,0 +1,62 @@
+"""What is not worth a word is told to nobody, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from detectors import catalog
+from stream.config import Config
+from stream.events import AccessEvent
+from stream.pipeline import Pipeline
+from tests.detectors.scenes import WHEN, usual
+from tests.streams import HOUR_MS, START_MS, block, event, run
+
+AMOUNTS = Config(detectors={each: each in ("volume", "fan_out") for each in catalog.detector_ids()}, warmup_h=72.0)
+PROBE = {"probe", "key-probe", "10.9.0.99", "uptime/1", "uptime"}
+BLIND = Config(detectors={each: each == "volume" for each in catalog.detector_ids()}, warmup_h=72.0)
+
+
+def probe(at: int, whose: str, records: int = 1) -> AccessEvent:
+    """Sees whether the service answers."""
+    return event(at, "probe", "read", "/api", account_kind="service", credential="key-probe", issuer="uptime",
+                 source_ip="10.9.0.99", user_agent="uptime/1", subject=whose, records=records, bytes=5_000)  # fmt: skip
+
+
+def probes() -> list[AccessEvent]:
+    """Every five minutes, eight customers that are none in turn; nearly as many machines do something else."""
+    return [
+        probe(START_MS + n * 300_000, f"test-{n % 8}") for n in range((WHEN - START_MS) // 300_000 + 60)
+    ]  # fmt: skip
+
+
+def more(count: int, people: int, records: int = 1) -> list[AccessEvent]:
+    """So many requests more within the hour."""
+    return [probe(WHEN + n * HOUR_MS // count, f"test-{n % people}", records) for n in range(count)]
+
+
+def opened(events: Iterable[AccessEvent], config: Config = AMOUNTS) -> tuple[Pipeline, set[str]]:
+    """The pipeline, and whom alerts were opened about."""
+    pipeline, alerts = run([block([*usual(), *probes(), *events])], config)
+    return pipeline, {alert.entity.value for alert in alerts if alert.status == "open"}
+
+
+def test_a_probe_that_asks_more_often_about_the_same_few_is_no_alert() -> None:
+    """It has a new interval; it is counted as what was little."""
+    pipeline, about = opened(more(2_000, 8))
+    assert about == set()
+    assert pipeline.correlator.budget.held_back["little"] >= 1
+
+
+@pytest.mark.parametrize(("people", "records"), [(500, 1), (8, 400)])
+def test_the_key_of_a_probe_that_reads_others_is(people: int, records: int) -> None:
+    """Or much of the few, which can only be others as well."""
+    _, about = opened(more(2_000, people, records))
+    assert about & PROBE
+
+
+def test_without_what_knows_how_many_people_it_is_told() -> None:
+    """`fan_out` may be switched off."""
+    _, about = opened(more(2_000, 8), BLIND)
+    assert about != set()
