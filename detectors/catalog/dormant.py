@@ -249,7 +249,7 @@ class Dormant(ShareDetector):
     id = "dormant"
     title = "Silent for long, and now reading: {kind} {value}"
     weight = 1
-    aspect = "absence"
+    aspect = "place"
     cause = ""
     techniques = ("T1078", "T1078.004")
     features = (

@@ -2,7 +2,8 @@
 
 Remembers for each account the networks, clients, resources and countries it used, and of a machine the hosts (15-bit
 fingerprints; a new one takes the last place and moves up as it is used again, so a burst of new ones does not push out
-the old), and of an employee the hours of the day, and whether it works at week-ends.
+the old), and of an employee the hours of the day, and whether it works at week-ends. After a week of silence another
+client is no novelty.
 
 Statistic, for an account: the surprisal -log2 of how often an active hour of its class shows this pattern of novelty or
 more (network, client, resource, country, host, hour, and a network that is new to everyone), less log2 of how much more
@@ -25,7 +26,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.base import CLASSES, EMPLOYEE, FINDING, KINDS, SERVICE, Array, Feature, Frame
+from detectors.base import CLASSES, DAY_MS, EMPLOYEE, FINDING, KINDS, SERVICE, Array, Feature, Frame
 from detectors.baselines.calibration import LEVELS
 from detectors.baselines.share import SHARE, TRIAL, ShareDetector
 from detectors.kernels import LN2, inline, kernel, level_of
@@ -36,6 +37,7 @@ WARM_HOURS: Final = 3.0
 ROUTINE_HOURS: Final = 40.0  # a week's work, from which on a person is known to have hours
 WEEKDAY, WEEKEND = 24, 25  # bits beside those of the hours
 NEW_TO_ALL_H: Final = 24.0
+UPDATED_MS: Final = 7 * DAY_MS  # of silence, after which a program has been updated meanwhile, and is no news
 HOURS_MAX: Final = 1e6  # of a class, before old hours fade
 PEERS_WEIGHT: Final = 20.0  # active hours that an account's own rate of novelty is shrunk by
 ADDED_BITS: Final = 6.0  # below the gate of what may be found alone, an account's new places are still told
@@ -108,7 +110,7 @@ def _arrive(
             pattern |= NETWORK
             if networks[i]["age_h"] < NEW_TO_ALL_H:
                 pattern |= NEW_TO_ALL
-        if _is_new(r["client"], h_client[i]):
+        if _is_new(r["client"], h_client[i]) and time[i] - t["before"] < UPDATED_MS:
             pattern |= CLIENT
         if _is_new(r["resource"], h_resource[i]):
             pattern |= RESOURCE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from datetime import datetime
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -15,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors import catalog
+from detectors.catalog.dormant import RETURNED
 from detectors.fusion import Evidence
 from stream.alerts import Alert
 from stream.config import Config
@@ -226,40 +226,27 @@ def test_every_prefix_is_awake_as_the_twin_is(drawn: list[tuple[int, int, bool]]
         assert (int(row["days"]), float(row["records"]), int(row["awake"])) == naive(past)
 
 
-BOTH = Config(
-    detectors={each: each in ("dormant", "first_seen") for each in catalog.detector_ids()}, warmup_h=72.0,
-    tick_s=3_600,
-)  # fmt: skip
-
-
-def told(events: Iterable[AccessEvent]) -> tuple[set[tuple[str, str]], float]:
-    """Whom alerts were opened about after BACK; the highest score of what was found of emp-7 by one detector, in bits
-    above what opens an alert."""
-    scores: list[float] = []
-    alerts: list[Alert] = []
-    pipeline = Pipeline(BOTH, alerts.append)
-    hold = pipeline.fusion.add
-
-    def held(evidence: Evidence) -> None:
-        if evidence.value == "emp-7" and evidence.time >= BACK:
-            scores.append(evidence.score - pipeline.correlator.budget.least())
-        hold(evidence)
-
-    pipeline.fusion.add = held  # type: ignore[method-assign]
+def returned(events: Iterable[AccessEvent], name: str) -> list[Evidence]:
+    """What is told of an account's returns after BACK, for others to add to."""
+    found: list[Evidence] = []
+    pipeline = Pipeline(ALONE, lambda _alert: None)
+    pipeline.fusion.add = found.append  # type: ignore[method-assign, assignment]
     pipeline.process(block(events))
-    pipeline.finish()
-    late = [a for a in alerts if a.status == "open" and datetime.fromisoformat(a.time).timestamp() * 1000 >= BACK]
-    return {(a.entity.kind, a.entity.value) for a in late}, max(scores)
+    return [e for e in found if e.value == name and e.time >= BACK and e.feature == RETURNED]
 
 
-def test_a_return_adds_to_what_others_find() -> None:
-    """A month later, from elsewhere, three times an hour's records: neither is told alone, and together it is."""
-    about, best = told([*silent(world(), "emp-7"), *wakes("employee", "emp-7", 60, **AWAY)])
-    assert ("account", "emp-7") in about
-    assert best < 0.0
+@pytest.mark.parametrize("place", [{}, AWAY])
+def test_a_return_is_told_for_others_to_add_to(place: dict[str, Any]) -> None:
+    """A month's absence, and how often the account came before; where it comes from now is no part of that."""
+    (found,) = returned([*silent(world(), "emp-7"), *wakes("employee", "emp-7", 20, **place)], "emp-7")
+    (other,) = returned([*silent(world(), "emp-7"), *wakes("employee", "emp-7", 20)], "emp-7")
+    last = max(int(e.time) for e in silent(world(), "emp-7") if e.account == "emp-7")
+    assert math.isclose(found.observed, (BACK - last) / DAY_MS, abs_tol=0.01)
+    assert 1.0 <= found.expected <= 2.0
+    assert found.bits == other.bits > 3.0
+    assert found.score < 0.0  # far below what opens an alert
 
 
-def test_a_return_to_ones_place_adds_up_to_nothing() -> None:
-    """The benign twin: as long a silence, and as much, from where it always was."""
-    about, _ = told([*silent(world(), "emp-7"), *wakes("employee", "emp-7", 60)])
-    assert about == set()
+def test_a_long_week_end_is_no_return() -> None:
+    """The benign twin."""
+    assert returned([*silent(world(), "emp-7", 53), *wakes("employee", "emp-7", 20)], "emp-7") == []

@@ -147,6 +147,7 @@ class Twin:
 
     known: dict[str, set[tuple[int, Any]]] = field(default_factory=dict)  # of an account, by what it is
     born: dict[str, int] = field(default_factory=dict)  # first time, of networks
+    seen: dict[str, int] = field(default_factory=dict)
     active: dict[str, list[int]] = field(default_factory=dict)  # hours
     shown: dict[str, int] = field(default_factory=dict)
     novel: Counter[str] = field(default_factory=Counter)
@@ -166,6 +167,9 @@ class Twin:
             places[HOST] = e.source_ip
         known = self.known.setdefault(e.account, set())
         pattern = sum(bit for bit, name in places.items() if (bit, name) not in known)
+        if pattern & CLIENT and now - self.seen.get(e.account, now) >= 7 * 86_400:
+            pattern -= CLIENT
+        self.seen[e.account] = now
         known |= set(places.items())
         born = self.born.setdefault(str(asn), now)
         if pattern & NETWORK and now - born < 24 * 3600:
@@ -198,7 +202,7 @@ class Twin:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from([2, 2, 50, 90, 90, 400, 1_500]),  # minutes since the one before
+            st.sampled_from([2, 2, 50, 90, 90, 400, 1_500, 12_000]),  # minutes since the one before
             st.integers(0, 3),  # who
             st.sampled_from([0, 0, 0, 0, 1, 2]), st.sampled_from([0, 0, 0, 1]), st.sampled_from([0, 0, 0, 1, 2, 3]),
         ),
