@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExists
 from stream import rights
 from stream.config import Config, Kafka
 from stream.errors import TriplineError
+from stream.offsets import StableOffsets
 from stream.security import connection
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ MESSAGE_BYTES_MAX: Final = 900_000  # a broker's default limit is 1 MiB, its own
 def consumer(
     kafka: Kafka, group: str, instance: str = "", kind: type[AIOKafkaConsumer] = AIOKafkaConsumer, **more: Any
 ) -> AIOKafkaConsumer:
-    """A consumer of committed records that commits nothing by itself and never resets an offset by itself.
+    """A consumer of committed records that commits nothing by itself, never resets an offset by itself, and tells what
+    was committed once nothing is pending.
 
     The broker answers when there is a lot or FETCH_WAIT_MS are over: so the size of a transaction is a matter of time.
     """
@@ -40,7 +42,8 @@ def consumer(
         "session_timeout_ms": int(kafka.session_timeout_s * 1000),
         "heartbeat_interval_ms": int(kafka.session_timeout_s * 1000 / 5), "metadata_max_age_ms": 30_000,
     }  # fmt: skip
-    return kind(**(settings | more))
+    stable: Any = type("Consumer", (StableOffsets, kind), {})
+    return stable(**(settings | more))
 
 
 def producer(kafka: Kafka, transactional_id: str, **more: Any) -> AIOKafkaProducer:

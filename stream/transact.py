@@ -145,6 +145,8 @@ class Lane:
         self._producer = self._make_producer(self.transactional_id)
         await self._producer.start()  # ends any transaction of this id: what is committed now stays so
         committed = await self._consumer.committed(self.partition)
+        if committed is not None and committed < self.committed:  # by this very lane: a broker that is behind
+            raise KafkaError(f"{self.partition}: offset {committed} is said to be committed, and {self.committed} is")
         beginning = (await self._consumer.beginning_offsets([self.partition]))[self.partition]
         end = (await self._consumer.end_offsets([self.partition]))[self.partition]
         self.position = await asyncio.to_thread(self.stage.recover, committed, beginning, end)

@@ -161,3 +161,23 @@ def test_an_empty_log_and_an_empty_batch_write_nothing() -> None:
         assert broker.committed is None
 
     asyncio.run(scene())
+
+
+def test_a_lane_does_not_go_back_behind_what_it_committed() -> None:
+    """A broker that has just become the group's coordinator tells of the commit before; soon it knows better."""
+
+    async def scene() -> None:
+        broker = Broker([Record(n, b"3") for n in range(10)], random.Random(1))
+        it = lane(broker, Disk())
+        await it.open()
+        await it.take(broker.log[:4])
+        await it.take(broker.log[4:6])
+        broker.committed = 4
+        with pytest.raises(KafkaError, match="offset 4 is said to be committed, and 6 is"):
+            await it.open()
+        broker.committed = 6
+        await it.open()
+        await it.take(broker.log[0:10])
+        assert [m.value.split()[0] for m in broker.written] == [b"%d" % n for n in range(10)]
+
+    asyncio.run(scene())

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import KafkaError, ProducerFenced
 
+from stream.config import Kafka
+from stream.kafka import consumer as reader
 from tests.kafka import wire
 from tests.kafka.clients import consumer, producer, read, run
 from tests.kafka.cluster import Cluster
@@ -51,6 +53,36 @@ def test_a_transaction_holds_outputs_and_offsets(cluster: Cluster, make_topic: C
                 assert await asking.committed(place) == 3
         assert await read(cluster, target, 1) == [b"committed"]
         assert await read(cluster, target, 2, isolation_level="read_uncommitted") == [b"aborted", b"committed"]
+
+    run(work())
+
+
+def test_a_committed_offset_is_told_when_nothing_is_pending(
+    cluster: Cluster, make_topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, whoever asks would go on from the offset before, and take in twice what is about to be committed."""
+    source, group = make_topic(cluster), make_topic(cluster)
+    place = TopicPartition(source, 0)
+
+    async def work() -> None:
+        stable = reader(Kafka(bootstrap_servers=cluster.bootstrap), group)
+        async with (
+            stable, consumer(cluster, group_id=group) as plain, producer(cluster, transactional_id=group) as sending
+        ):  # fmt: skip
+            assert await stable.committed(place) is None
+            async with sending.transaction():
+                await sending.send_offsets_to_transaction({place: 3}, group)
+            assert await stable.committed(place) == 3
+            await sending.begin_transaction()
+            await sending.send_offsets_to_transaction({place: 7}, group)
+            assert await plain.committed(place) == 3
+            with monkeypatch.context() as hurried:
+                hurried.setattr("stream.offsets.STABLE_S", 0.0)
+                with pytest.raises(KafkaError, match="not settled"):
+                    await stable.committed(place)
+            waiting = asyncio.create_task(stable.committed(place))
+            await sending.commit_transaction()
+            assert await waiting == 7
 
     run(work())
 
