@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from detectors.base import AT_ONCE, DAILY, Detector
+from detectors.base import DAILY, Detector
 from detectors.fusion import Entity, Evidence
 from stream.state import Table
 
@@ -14,6 +14,8 @@ LEAST: Final = {"requests": 10.0, "records": 10.0, "subjects": 10.0, "bytes": 1e
 FEW: Final = 16.0  # people, decayed over a day: ten that are read every day
 AGAIN: Final = 10.0  # requests for each of them
 ROUTINE: Final = 50.0  # requests, decayed over a day
+# Of what looks at these sides; who guesses, has no login, or looks at people without a reason is never little.
+MANNER: Final = ("amount", "whom", "place", "rhythm")
 BULK: Final = 2.0  # records a request, from which on it is no single person's
 
 
@@ -22,7 +24,7 @@ class Little:
 
     def __init__(self, detectors: Sequence[Detector], tables: Mapping[str, Table]) -> None:
         self._tables = tables
-        self._whose = {d.id for d in detectors if d.aspect == "purpose"}  # finds how few are looked at, not how often
+        self._manner = {d.id for d in detectors if d.aspect in MANNER}
         self._amounts = {
             d.id: [LEAST.get(f.unit, 0.0) for f in d.features]
             for d in detectors if d.aspect == "amount" and not getattr(d, "capped", False)
@@ -41,7 +43,7 @@ class Little:
         A thief who does so has what he came for at the first reading; whoever reads others goes beyond few at once.
         """
         kind, value = entity
-        if kind not in self._counted or any(e.horizon == AT_ONCE or e.detector in self._whose for e in evidence):
+        if kind not in self._counted or not all(e.detector in self._manner for e in evidence):
             return False
         table = self._tables[kind]
         slot = table.slot(value)

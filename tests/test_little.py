@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from msgspec.structs import replace
 
 from detectors import catalog
+from detectors.fusion import Evidence
 from stream.config import Config
 from stream.events import AccessEvent
 from stream.pipeline import Pipeline
@@ -54,6 +56,28 @@ def test_the_key_of_a_probe_that_reads_others_is(people: int, records: int) -> N
     """Or much of the few, which can only be others as well."""
     _, about = opened(more(2_000, people, records))
     assert about & PROBE
+
+
+def test_who_guesses_is_not_little_for_the_few_that_were_guessed() -> None:
+    """Hundreds of passwords are tried from one address; three of them are right, and those accounts are read."""
+    guesses = [
+        event(WHEN + n * 5_000, f"user-{n % 150}", "login", "/login", credential="", source_ip="203.0.113.5", records=0,
+              outcome="success" if n in (90, 180, 270) else "failure")
+        for n in range(400)
+    ]  # fmt: skip
+    reads = [
+        event(WHEN + n * 5_000 + 1_000 + k, f"user-{n % 150}", credential=f"g-{n}", source_ip="203.0.113.5")
+        for n in (90, 180, 270) for k in range(3)
+    ]  # fmt: skip
+    on = ("volume", "fan_out", "miss_rate")
+    config = replace(AMOUNTS, detectors={each: each in on for each in catalog.detector_ids()})
+    pipeline, about = opened([*guesses, *reads], config)
+    assert about & {"203.0.113.5", "203.0.113.0/24"}
+    entity = "source", "203.0.113.5"
+    found = {each: Evidence(each, *entity, 0, 0, WHEN, 20.0, 5.0, 400.0, 1.0) for each in ("volume", "miss_rate")}
+    little = pipeline.correlator._little
+    assert little.same_few(entity, [found["volume"]])  # there are few, and many requests
+    assert not little.same_few(entity, [found["volume"], found["miss_rate"]])
 
 
 def test_without_what_knows_how_many_people_it_is_told() -> None:
