@@ -131,9 +131,10 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Respond(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a process of the alert plane can be asked how it is, and told what an alert was; address, TLS and token are
-    those of [worker]."""  # fmt: skip
+    """What a process of the alert plane keeps, where it can be asked how it is and told what an alert was; address, TLS
+    and token are those of [worker]."""  # fmt: skip
 
+    incidents_max: Annotated[int, Meta(ge=1_000, le=10_000_000)] = 100_000
     metrics_port: Annotated[int, Meta(ge=0, le=65_535)] = 9465
     feedback_port: Annotated[int, Meta(ge=0, le=65_535)] = 0
     feedback_secret_from: Annotated[

@@ -31,34 +31,35 @@ from stream.sensitivity import highest
 from stream.signals import SKETCH, Place, Related, Signal
 
 PARTS_MAX: Final = 4_096  # signals of one incident: some for each partition
-GROUPS_MAX: Final = 100_000  # beyond, the one that has taken no signal for longest is forgotten, in the table too
 AFTER_MS: Final = DAY_MS  # a signal that starts this much after an incident has ended is another incident's
 ONE_FACT: Final = ("silence",)  # a feed that stops does so for every partition: that is no evidence more than once
 COMMON: Final = ("fleet",)  # what every event shares names no incident
 
 
 class Merger:
-    """The incidents of all partitions. Bounded by GROUPS_MAX groups of PARTS_MAX parts.
+    """The incidents of all partitions: at most `respond.incidents_max` groups of PARTS_MAX parts.
 
+    Beyond, the group that has taken no signal for longest is forgotten, in the table too. Memory: about 2 kB a group.
     encoded: where the groups are kept; `put` those that are there already. `changes` says what is to be written.
     """
 
     def __init__(self, config: Config, encoded: MutableMapping[bytes, bytes] | None = None) -> None:
         self._partitions = config.kafka.partitions
         self._update_ms = int(config.update_after_s * 1000)
+        self._groups_max = config.respond.incidents_max
         self.budget = Budget(config.alerts_per_day_max)
         self.rank: Callable[[list[tuple[str, str, float]]], float] = lambda _pieces: 0.0  # bits that verdicts add
         self.groups = Kept({} if encoded is None else encoded)
         self.open: set[str] = set()  # ids of those that people were told of, and not of their end
         self.forgotten = 0  # of those
         self._turn = 0
-        self._of: dict[str, str] = {}  # signal id -> group id
+        self._of: dict[str, str] = {}  # signal id -> group id, where they differ
         self._about: dict[Entity, tuple[str, ...]] = {}  # entity -> groups with a signal about it
 
     def take(self, signal: Signal) -> tuple[Group, Signal | None]:
         """Take one in; the group that it belongs to, and the merged signal if it is worth telling now."""
         self.budget.refill(signal.told)
-        known = self._of.get(signal.id)
+        known = signal.id if signal.id in self.groups else self._of.get(signal.id)
         group = self.groups[known] if known else self._match(signal) or Group(id=signal.id)
         before = group.parts.get(signal.id)
         if before is not None and before.revision >= signal.revision:  # delivered once more
@@ -77,7 +78,7 @@ class Merger:
             self.open.add(group.id)
         else:
             self.open.discard(group.id)
-        while len(self.groups) > GROUPS_MAX:
+        while len(self.groups) > self._groups_max:
             self._forget(self.groups.quietest())
         return group, told
 
@@ -99,7 +100,8 @@ class Merger:
         return self.groups.changes()
 
     def _index(self, group: Group, signal: Signal) -> None:
-        self._of[group.id if signal.id == group.id else signal.id] = group.id
+        if signal.id != group.id:
+            self._of[signal.id] = group.id
         entity = sys.intern(signal.kind), signal.value
         about = self._about.get(entity, ())
         if group.id not in about:

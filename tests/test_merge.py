@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from detectors.fusion import fisher_bits
-from stream import merge as merging
-from stream.config import Config, Kafka
+from stream.config import Config, Kafka, Respond
 from stream.kept import unpack
 from stream.merge import Merger, merge
 from stream.signals import Signal
@@ -21,8 +22,10 @@ from tests.signals import found, signal
 from tests.streams import DAY_MS, START_MS
 
 
-def config(partitions: int, budget: float = 5.0) -> Config:
-    return Config(alerts_per_day_max=budget, kafka=Kafka(partitions=partitions))
+def config(partitions: int, budget: float = 5.0, incidents_max: int = 1_000) -> Config:
+    return Config(
+        alerts_per_day_max=budget, kafka=Kafka(partitions=partitions), respond=Respond(incidents_max=incidents_max)
+    )  # fmt: skip
 
 
 @given(st.lists(st.floats(0.1, 60.0), min_size=1, max_size=8))
@@ -154,27 +157,26 @@ def test_beyond_the_limit_the_quietest_is_forgotten_in_memory_and_in_the_table(
     values: list[int], batch: int, cut: int
 ) -> None:
     """Also by a process that took over at any batch, which has to know the order that they fell silent in."""
-    signals = [signal(0, "network", f"AS{value}", revision=n + 1) for n, value in enumerate(values)]
+    signals = [signal(n % 2, "network", f"AS{value}", revision=n + 1) for n, value in enumerate(values)]
     written: dict[bytes, bytes] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(merging, "GROUPS_MAX", 3)
-        merger = restored(config(4), written)
-        changelog(merger, signals[:cut], batch, written)
-        merger = restored(config(4), written)
-        changelog(merger, signals[cut:], batch, written)
-    latest = list(dict.fromkeys(f"tl-0-AS{value}" for value in reversed(values)))[:3]
-    assert list(merger.groups) == latest[::-1]
-    assert {key.decode() for key in written} == set(latest)
-    assert set(merger.open) <= set(latest)
-    assert set(merger._of) == set(latest)
-    assert {group for groups in merger._about.values() for group in groups} == set(latest)
+    for some in (signals[:cut], signals[cut:]):
+        merger = restored(config(4, incidents_max=3), written)
+        changelog(merger, some, batch, written)
+    groups = list(merger.groups.values())
+    latest = list(dict.fromkeys(f"AS{value}" for value in reversed(values)))[:3]
+    assert [group.id.rpartition("-")[2] for group in groups] == latest[::-1]
+    assert {key.decode() for key in written} == set(merger.groups)
+    assert set(merger.open) <= set(merger.groups)
+    assert set(merger._of) == {part for group in groups for part in group.parts} - set(merger.groups)
+    assert {group for groups in merger._about.values() for group in groups} == set(merger.groups)
 
 
-def test_incidents_as_the_version_before_kept_them_are_known() -> None:
-    """Not compressed, and with each part's own sketches."""
+@pytest.mark.parametrize("kept", [bytes, zstandard.compress])
+def test_incidents_as_versions_before_kept_them_are_known(kept: Callable[[bytes], bytes]) -> None:
+    """In JSON, with each part's own sketches."""
     part = signal(1, subjects=(5, 9))
     before = {"id": part.id, "parts": {part.id: msgspec.to_builtins(part)}, "opened": True, "told_score": 10.0}
-    merger = restored(config(4), {part.id.encode(): msgspec.json.encode(before)})
+    merger = restored(config(4), {part.id.encode(): kept(msgspec.json.encode(before))})
     group, _ = merger.take(signal(2, subjects=(5, 7)))
     assert merge(group, 4).subjects == [5, 7, 9]
     assert merger.open == {part.id}

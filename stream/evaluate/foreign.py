@@ -1,13 +1,14 @@
 """A world that somebody else wrote: its events through the pipeline of `tripline run`, its truth beside them.
 
 A world is a folder with `events.jsonl` (native format, in the order of time; `.gz` and `.zst` too) and `truth.jsonl` or
-`truth.json`, or the path of an events file that lies beside its truth. Where events carry the id of their attack as a
+`truth.json`, or the path of an events file that lies beside its truth. It may be made up of any days, also of days to
+come. Where events carry the id of their attack as a
 field `attack`, which no decoder reads, its records are counted by that; else what its entities read in its time is.
 """
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ import orjson
 
 from stream.alerts import Alert
 from stream.blocks import PackedBlock
+from stream.checks import TIME_MS_END
 from stream.config import Config
 from stream.decode import decode_packed
 from stream.enrich.enricher import enricher_of
@@ -62,14 +64,13 @@ def evaluated(path: Path, config: Config) -> Outcome:
     source = open_source(
         inputs([str(events)]), config.format, record_bytes_max=config.record_bytes_max
     )  # fmt: skip
-    time_ms_max = int((time.time() + config.future_max_s) * 1000)  # as a run would take it
-    rejected = 0
+    rejected: Counter[str] = Counter()
     for chunk in source:
-        rejected += len(chunk.dead)
+        rejected.update(letter.reason for letter in chunk.dead)
         if chunk.format is None or not chunk.records:
             continue
-        block, bad = decode_packed(chunk.format, chunk.records, chunk.origin, chunk.lines, time_ms_max)
-        rejected += len(bad)
+        block, bad = decode_packed(chunk.format, chunk.records, chunk.origin, chunk.lines, TIME_MS_END)
+        rejected.update(each.reason for each in bad)
         if enricher is not None:
             block = enricher.fill(block)
         pipeline.take(block)

@@ -62,8 +62,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of one world. days: of the stream; watched_days: those after the warm-up. false: alerts about nothing
-    that was an attack."""
+    """What came of one world. rejected: records that could not be used, and why. days: of the stream; watched_days:
+    those after the warm-up. false: alerts about nothing that was an attack."""  # fmt: skip
 
     world: str
     events: int
@@ -73,6 +73,7 @@ class Outcome(msgspec.Struct, frozen=True):
     attacks: tuple[Verdict, ...]
     false: tuple[Told, ...]
     right: dict[str, int] = {}  # alerts about an attack, by severity
+    rejected_by: dict[str, int] = {}  # reason
 
     @property
     def found(self) -> int:
@@ -104,7 +105,7 @@ class Ledger:
 
 def judged(
     world: str, attacks: Sequence[Attack], opened: Sequence[Opened], ledgers: Mapping[str, Ledger], *,
-    events: int, rejected: int, span_ms: tuple[int, int], warmup_h: float,
+    events: int, rejected: Mapping[str, int], span_ms: tuple[int, int], warmup_h: float,
 ) -> Outcome:  # fmt: skip
     """The outcome; `opened` in the order of telling, `ledgers` by the attack's id. An alert may be about several."""
     about = {attack.id: [each for each in opened if each.about(attack)] for attack in attacks}
@@ -112,9 +113,11 @@ def judged(
     days = (span_ms[1] - span_ms[0]) / DAY_MS
     severities = Counter(each.alert.severity for each in opened if id(each) in right)
     return Outcome(
-        world=world, events=events, rejected=rejected, days=days, watched_days=max(days - warmup_h / 24, 0.0),
+        world=world, events=events, rejected=sum(rejected.values()), days=days,
+        watched_days=max(days - warmup_h / 24, 0.0),
         attacks=tuple(_verdict(attack, about[attack.id], ledgers[attack.id]) for attack in attacks),
         false=tuple(_told(each) for each in opened if id(each) not in right), right=dict(sorted(severities.items())),
+        rejected_by=dict(sorted(rejected.items())),
     )  # fmt: skip
 
 

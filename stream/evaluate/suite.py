@@ -143,7 +143,7 @@ def played(scene: Scene, config: Config) -> Played:
     acts = [truth for intruder in intruders if (truth := intruder.truth())]
     attacks = () if scene.twins else tuple(_titled(act) for act in acts)
     outcome = judged(
-        scene.name, attacks, opened, ledgers, events=pipeline.events, rejected=0,
+        scene.name, attacks, opened, ledgers, events=pipeline.events, rejected={},
         span_ms=(pipeline.began_ms, pipeline.now_ms), warmup_h=config.warmup_h,
     )  # fmt: skip
     return Played(

@@ -27,7 +27,7 @@ def show(outcomes: Sequence[Outcome], console: Console) -> None:
         console.line(
             f"{clean(outcome.world)}: {outcome.events:,} events, {outcome.days:.1f} days, "
             f"{outcome.watched_days:.1f} of them after the warm-up"
-            + (f"; {outcome.rejected:,} records could not be used" if outcome.rejected else "")
+            + "".join(f"; {count:,} records not used: {reason}" for reason, count in outcome.rejected_by.items())
         )
         console.line()
         grid(console, HEADINGS, [_cells(verdict) for verdict in outcome.attacks])

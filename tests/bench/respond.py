@@ -31,7 +31,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from detectors.fusion import Evidence
 from stream import signals
 from stream.config import Config
-from stream.merge import GROUPS_MAX, Merger
+from stream.merge import Merger
 from stream.signals import SCHEMA, Place, Related, Signal
 from tests.bench.__main__ import _machine
 from tests.kafka.cluster import Cluster
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5_000.0, help="signals/s of the flood")
     parser.add_argument("--slow", type=float, default=100.0, help="signals/s that are told at once")
     parser.add_argument("--seconds", type=float, default=20.0, help="of the flood, and of the slow ones")
-    parser.add_argument("--kept", type=int, default=GROUPS_MAX, help="incidents in memory, at most; 0: none")
+    parser.add_argument("--kept", type=int, default=1_000_000, help="incidents in memory, at most; 0: none")
     parser.add_argument("--out", type=Path, default=Path("out"))
     given = parser.parse_args()
     given.out.mkdir(exist_ok=True)
@@ -261,8 +261,8 @@ def table(result: Result) -> str:
     if memory := result.get("memory"):
         each = memory["bytes"] / memory["incidents"]
         lines += [
-            f"{memory['incidents']:,} incidents of one signal of {memory['signal_bytes']:,} B take {each:,.0f} B each; "
-            f"a million would take {each * 1e6 / 2**30:.2f} GiB"
+            f"{memory['incidents']:,} incidents of one signal of {memory['signal_bytes']:,} B take {each:,.0f} B each, "
+            f"{memory['bytes'] / 2**30:.2f} GiB"
         ]
     return "\n".join(lines)
 

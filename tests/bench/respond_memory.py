@@ -10,7 +10,7 @@ import sys
 from typing import Final
 
 from stream import signals
-from stream.config import Config, Kafka
+from stream.config import Config, Kafka, Respond
 from stream.merge import Merger
 from tests.bench.respond import AT, PARTITIONS, alone, made
 from tests.bench.work import _resident
@@ -21,7 +21,10 @@ BATCH: Final = 4_000
 def main(count: int) -> None:
     """Keep that many incidents of one signal each."""
     kept: dict[bytes, bytes] = {}
-    merger = Merger(Config(alerts_per_day_max=10_000.0, kafka=Kafka(partitions=PARTITIONS)), kept)
+    config = Config(
+        alerts_per_day_max=10_000.0, kafka=Kafka(partitions=PARTITIONS), respond=Respond(incidents_max=count)
+    )
+    merger = Merger(config, kept)
     before = _resident()
     for at in range(0, count, BATCH):
         for signal in alone(f"{at}-", min(BATCH, count - at), 9.0, AT + at):

@@ -121,6 +121,21 @@ def test_times_may_be_written_out(tmp_path: Path) -> None:
     assert (attack.start_ms, attack.end_ms - attack.start_ms) == (1_749_520_800_000, 1_000)
 
 
+def test_a_world_of_days_to_come_is_taken_and_what_cannot_be_is_told_by_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who makes a world up writes any year; a run would take no record from beyond its own clock."""
+    event = {"time": "2031-02-03T04:05:06Z", "account": "ann", "action": "read", "resource": "/orders"}
+    lines = [orjson.dumps(event), orjson.dumps({**event, "action": "guess"}), b"{"]
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    (tmp_path / "truth.jsonl").write_bytes(b"")
+    outcome = evaluated(tmp_path, CONFIG)
+    assert (outcome.events, outcome.rejected) == (1, 2)
+    assert outcome.rejected_by == {"not_json": 1, "unknown_action": 1}
+    assert main(["evaluate", "--world", str(tmp_path)]) == 0
+    assert "1 records not used: not_json" in capsys.readouterr().out
+
+
 def test_a_world_without_its_truth_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "events.jsonl").write_bytes(b"")
     assert main(["evaluate", "--world", str(tmp_path)]) == 2
