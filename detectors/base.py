@@ -202,3 +202,11 @@ class Detector(Protocol):
     def bits(self, finding: Any) -> tuple[float, float]:
         """Calibrated bits of a finding, -log2 p, and how many such tests a day there are."""
         ...
+
+    def measures(self, kind: str) -> int:
+        """How many different things it looks at of this kind of entity: at most its features."""
+        ...
+
+    def parts(self, kind: str, klass: int) -> float:
+        """Of what chance may spend, how many parts each of them has for this kind of account; mostly 1."""
+        ...

@@ -5,6 +5,9 @@ of how many families of tests share the budget, they say how long chance needs f
 
     score = bits - log2(tests a day) - log2(families) = log2(days until chance alone shows this once)
 
+Families have one part each of what chance may spend, and where machines are has eight, so for it the last term is three
+bits less: tests may be weighted by what is thought of them before anything is seen, if the weights add up (Genovese,
+Roeder and Wasserman, "False discovery control with p-value weighting", 2006).
 Scores of different detectors on one entity are joined by the sum of their 2^score, the union bound read backwards:
 valid however the detectors depend on each other (Vovk and Wang, "E-values", 2021; Wilson's harmonic mean p, 2019).
 
@@ -111,7 +114,7 @@ class Fusion:
         for d in detectors:
             for kind in d.kinds:
                 key = d.aspect, kind
-                self._measures[key] = self._measures.get(key, 0) + len(d.features)
+                self._measures[key] = self._measures.get(key, 0) + d.measures(kind)
         self.dropped = 0
 
     def add(self, evidence: Evidence) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.base import HOUR_MS, Detector
-from detectors.fusion import Entity, Evidence, Fusion
+from detectors.fusion import ACTORS, Entity, Evidence, Fusion
 from stream.incident import Incident
 from stream.state import Table
 from stream.trace import TRACED, Trace
@@ -23,6 +24,8 @@ BROAD_MIN: Final = 0.05  # of all traffic: who has that in common with an incide
 TARGETS: Final = ("resource", "fleet")  # what many read without knowing of each other
 CROWDS: Final = ("issuer", "client", "network")  # where one that does something else is another matter
 ALIAS_MIN: Final = 0.9  # of the events of either: two names of one thing
+TEAM_MIN: Final = 0.9  # of an entity's events, that are of its team
+TEAM_MAX: Final = 0.25  # of all accounts: who has that in common with another has nothing in common
 FRESH_MS: Final = HOUR_MS  # two campaigns do not begin on the same events within the hour
 CAUSE_MS: Final = 6 * HOUR_MS  # findings of one cause belong together while they are not farther apart
 
@@ -33,6 +36,7 @@ class Belonging:
     def __init__(self, detectors: Sequence[Detector], tables: Mapping[str, Table], trace: Trace) -> None:
         self._detectors = list(detectors)
         self._bit = {d.id: bit for bit, d in enumerate(detectors)}
+        self._aspects = {d.id: d.aspect for d in detectors}
         self._units = {d.id: [f.unit for f in d.features] for d in detectors}
         self._tables = tables
         self._trace = trace
@@ -43,6 +47,11 @@ class Belonging:
         for each in evidence:
             mask |= 1 << self._bit[each.detector]
         return mask
+
+    def beside(self, evidence: Iterable[Evidence]) -> list[str]:
+        """The detectors that look at a side of an entity of which this evidence is, its own among them."""
+        sides = {self._aspects[each.detector] for each in evidence}
+        return [detector for detector, side in self._aspects.items() if side in sides]
 
     def rows(self, kind: str, value: str, mask: int, start: int = 0) -> npt.NDArray[np.bool_]:
         """The rows of the trace from `start` on that these detectors' evidence on this entity rests on: bool[rows]."""
@@ -68,6 +77,8 @@ class Belonging:
         fresh = now_ms - incident.crossed <= FRESH_MS
         if incident.entity == entity:
             return fresh
+        if self._one_team(incident, new, fusion, now_ms):
+            return True
         if any(self._one_cause(incident, each, now_ms) for each in new):
             return True
         recent = self._trace.rows["time"] >= incident.start - BEFORE_MS
@@ -127,6 +138,31 @@ class Belonging:
         mask = self.mask([evidence])
         mine = self.foremost(detector.cause, self.rows(evidence.kind, evidence.value, mask))
         return mine > 0 and any(mine == self.foremost(detector.cause, self.rows(m.kind, m.value, mask)) for m in known)
+
+    def _one_team(self, incident: Incident, new: list[Evidence], fusion: Fusion, now_ms: int) -> bool:
+        """Whether the incident is about another of the same team, of whom the same was found, and no less, just now.
+
+        What a team is told to do, all of it does; and who steals together works together.
+        """
+        kind, value = new[0].kind, new[0].value
+        alike = incident.told(incident.entity, self.beside(new)) > -math.inf
+        if not alike or kind not in ACTORS or incident.kind not in ACTORS:
+            return False
+        if now_ms - incident.last > CAUSE_MS or fusion.joint(new) > incident.score:
+            return False
+        team = self._team(self.rows(kind, value, self.mask(new)))
+        return team != 0 and team == self._team(self.rows(*incident.entity, incident.mask))
+
+    def _team(self, found: npt.NDArray[np.bool_]) -> int:
+        """The group that these rows are of, by its hash; 0 where they are of several, or most of everybody is in it."""
+        rows = self._trace.rows
+        groups, counts = np.unique(rows["group"][found], return_counts=True)
+        if not len(groups) or groups[np.argmax(counts)] == 0 or counts.max() < TEAM_MIN * counts.sum():
+            return 0
+        team = groups[np.argmax(counts)]
+        accounts = rows["slots"][:, TRACED.index("account")]
+        ours = len(np.unique(accounts[rows["group"] == team]))
+        return int(team) if ours <= max(TEAM_MAX * len(np.unique(accounts)), 2) else 0
 
     def _touching(self, entity: Entity) -> npt.NDArray[np.bool_]:
         return self._trace.touching(entity[0], self._tables[entity[0]].slot(entity[1]))

@@ -9,6 +9,7 @@ have a reserve.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -99,26 +100,32 @@ class Correlator:
     def _place(self, entity: Entity, fusion: Fusion, now_ms: int) -> None:
         evidence = fusion.evidence(entity)
         score = fusion.score(entity)
-        new = []
+        new, homes = [], []
         for each in evidence:
             home = next((i for i in self.open if i.joined(each)), None)
             if home is not None:
                 self._join(home, each, score)
+                homes.append(home)
             elif not any(
                 i.joined(each) and each.time <= i.last for i in self._closed
             ):  # told, and held on to for longer
                 new.append(each)
-        if fusion.joint(new) < self.budget.least() - NEAR:
+        alone = fusion.joint(new)
+        if homes and alone < self.budget.least():  # a little more of what is told already
+            for each in new:
+                self._join(homes[0], each, score)
             return
-        mask = self._belonging.mask(new)
+        if alone < self.budget.least() - NEAR:
+            return
+        score = alone if homes else score
         for incident in self.open:
             if self._belonging.same(incident, new, fusion, now_ms):
                 for each in new:
                     self._join(incident, each, score)
                 return
-        again = self._told(entity, mask)
+        again, before = self._told(entity, new)
         crossed = max(e.time for e in new)
-        if again is not None and now_ms - again.last <= REOPEN_MS and score < again.score + SEVERITY_STEP:
+        if again is not None and now_ms - again.last <= REOPEN_MS and score < before + SEVERITY_STEP:
             if crossed <= again.last:  # what closed it is all there is
                 return
             self._closed.remove(again)
@@ -139,18 +146,22 @@ class Correlator:
         for each in new:
             self._join(again, each, score)
 
-    def _told(self, entity: Entity, mask: int) -> Incident | None:
-        """The closed incident that told of this entity, or of what is one with it: an account and its only key."""
+    def _told(self, entity: Entity, new: list[Evidence]) -> tuple[Incident | None, float]:
+        """The closed incident that told of this side of the entity, or of what is one with it (an account and its only
+        key), and the score at which it did."""  # fmt: skip
+        mask, beside = self._belonging.mask(new), self._belonging.beside(new)
+        scores = [(each.told(entity, beside), n) for n, each in enumerate(self._closed)]
+        score, n = max(scores, default=(-math.inf, 0))
+        if score > -math.inf:
+            return self._closed[n], score
         closed = [i for i in self._closed if i.mask & mask]
-        known = next((i for i in closed if i.entity == entity), None)
-        if known is not None or not closed:
-            return known
         mine = self._belonging.rows(*entity, mask)
         slots = {kind: self._belonging.foremost(kind, mine) for kind in {i.kind for i in closed}}
         names = {kind: self._tables[kind].name(slot) for kind, slot in slots.items() if slot > 0}
-        return next(
-            (i for i in closed if names.get(i.kind) == i.value and self._belonging.alias(mine, i.entity, mask)), None
-        )
+        for other in closed:
+            if names.get(other.kind) == other.value and self._belonging.alias(mine, other.entity, mask):
+                return other, other.score
+        return None, -math.inf
 
     def _join(self, incident: Incident, evidence: Evidence, score: float) -> None:
         name = member(evidence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -56,6 +56,12 @@ class Incident(msgspec.Struct):
     def joined(self, evidence: Evidence) -> bool:
         """Whether this entity and detector are part of it."""
         return member(evidence) in self.members
+
+    def told(self, entity: Entity, detectors: Sequence[str]) -> float:
+        """The score at which one of these detectors' evidence on an entity was told; -inf where none was."""
+        found = (self.members.get(f"{detector} {entity[0]} {entity[1]}") for detector in detectors)
+        scores = [self.score if entity == self.entity else each.score for each in found if each is not None]
+        return max(scores, default=-math.inf)
 
     def absorb(self, rows: Array, tables: Mapping[str, Table]) -> None:
         """Add rows of the trace to what left and to what is related."""

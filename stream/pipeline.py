@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors import catalog
-from detectors.base import AT_ONCE, HOUR_MS, KINDS, NEAR_MISS_BITS, Array, Columns, Detector, Frame
+from detectors.base import AT_ONCE, CLASSES, HOUR_MS, KINDS, NEAR_MISS_BITS, Array, Columns, Detector, Frame
 from detectors.fusion import Evidence, Fusion, score_of
 from stream import upgrade
 from stream.alerts import Alert, alert_of
@@ -30,6 +30,7 @@ from stream.clock import LATE_MS, StreamClock
 from stream.config import Config, fingerprint
 from stream.correlate import Correlator
 from stream.events import ACTIONS, OUTCOMES, EventBlock
+from stream.machines import kinds_of
 from stream.origins import feed_of
 from stream.recent import RecentIds
 from stream.selftest import NAME, Marks
@@ -49,6 +50,12 @@ FIELDS: Final = {  # by kind of entity: those that have a table come first, in i
     "group": "group",
 }  # fmt: skip
 TABLED: Final = len(TRACED) - 1  # the fleet has one without names
+
+
+def _parts(detector: Detector) -> float:
+    """Of what chance may spend: those of each measure of a kind of entity, by the kind of account that has most."""
+    most = {kind: max(detector.parts(kind, klass) for klass in range(CLASSES)) for kind in detector.kinds}
+    return sum(parts * detector.measures(kind) for kind, parts in most.items())
 
 
 class Pipeline:
@@ -86,7 +93,7 @@ class Pipeline:
         enabled = [d for d in catalog.detector_ids() if config.detectors.get(d, True)]
         self.detectors: list[Detector] = self._made(enabled, 0.0)
         # Who never opens an alert takes no part of what chance may spend.
-        self._families = sum(len(d.kinds) * len(d.features) for d in self.detectors if d.weight >= 0) or 1
+        self._families = sum(_parts(d) for d in self.detectors if d.weight >= 0) or 1.0
         offset = math.log2(OPEN_SHARE / config.alerts_per_day_max) + math.log2(self._families) - NEAR_MISS_BITS
         self.detectors = self._made(enabled, offset)
         self.tables = {kind: self._table(kind) for kind in TRACED}
@@ -162,10 +169,10 @@ class Pipeline:
         touched = touch(self.tables, hashes[:TABLED], texts, moment)
         succeeded = block.outcome[cut] == SUCCESS
         frame = Frame(
-            start=self.events + start, time=moment, action=block.action[cut], klass=block.account_kind[cut],
-            succeeded=succeeded, reads=succeeded & READS[block.action[cut]], records=block.records[cut],
-            bytes=block.bytes[cut], learn=learn[cut], touch=touched,
-            hashes=dict(zip(FIELDS, hashes, strict=True)), number=number[cut],
+            start=self.events + start, time=moment, action=block.action[cut],
+            klass=kinds_of(block.account_kind[cut], touched["account"]), succeeded=succeeded,
+            reads=succeeded & READS[block.action[cut]], records=block.records[cut], bytes=block.bytes[cut],
+            learn=learn[cut], touch=touched, hashes=dict(zip(FIELDS, hashes, strict=True)), number=number[cut],
             marks=np.zeros(stop - start, np.uint16), late=block.time[cut] < moment - LATE_MS,
             feed=np.array([self._feed(name) for name in block.origins], np.uint64)[block.origin[cut]],
         )  # fmt: skip
@@ -190,11 +197,12 @@ class Pipeline:
                 continue  # it began anew, when everybody else had learned
             bits, per_day = detector.bits(finding)
             kind = KINDS[int(finding["kind"])]
+            parts = detector.parts(kind, int(finding["klass"]))
             self.fusion.add(
                 Evidence(
                     detector=detector.id, kind=kind, value=self.tables[kind].name(int(finding["slot"])),
                     feature=int(finding["feature"]), horizon=int(finding["horizon"]), time=int(finding["time"]),
-                    bits=bits, score=score_of(bits, per_day, self._families),
+                    bits=bits, score=score_of(bits, per_day, self._families / parts),
                     observed=float(finding["observed"]), expected=float(finding["expected"]), tests=per_day,
                 )
             )  # fmt: skip

@@ -17,7 +17,7 @@ TRACED: Final = ("account", "credential", "issuer", "source", "network", "client
 ROWS: Final = 65_536
 ROW: Final = np.dtype(
     [
-        ("time", np.int64), ("origin", np.uint32), ("line", np.int64), ("subject", np.uint64),
+        ("time", np.int64), ("origin", np.uint32), ("line", np.int64), ("subject", np.uint64), ("group", np.uint64),
         ("records", np.float64), ("bytes", np.float64), ("slots", np.int32, (len(TRACED),)), ("marks", np.uint16),
     ],
     align=True,
@@ -25,7 +25,7 @@ ROW: Final = np.dtype(
 
 
 class Trace:
-    """A ring of marked events, oldest first in `rows`. Memory: 96 bytes a row, room for 2 x 65,536 rows."""
+    """A ring of marked events, oldest first in `rows`. Memory: 104 bytes a row, room for 2 x 65,536 rows."""
 
     def __init__(self) -> None:
         self._buffer: Array = np.zeros(2 * ROWS, ROW)
@@ -53,6 +53,7 @@ class Trace:
         rows["line"] = line[marked]
         subject = frame.hashes["subject"][marked]
         rows["subject"] = np.where(subject != 0, subject, frame.hashes["account"][marked])
+        rows["group"] = frame.hashes["group"][marked]
         reads = frame.reads[marked]
         rows["records"] = np.where(reads, frame.records[marked], 0.0)
         rows["bytes"] = np.where(reads, frame.bytes[marked], 0.0)

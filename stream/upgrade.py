@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from detectors.base import CLASSES, ENTITY, KINDS, Array, Columns, Detector
@@ -31,6 +32,9 @@ INDEXES: Final = {
     "klass": CLASSES, "level": LEVELS, "strange": STRANGENESS, "strangest": STRANGENESS, "row": STAFF,
     "shown": PATTERNS,
 }  # fmt: skip
+ROW_BEFORE: Final = np.dtype(
+    [(name, ROW[name].base, ROW[name].shape) for name in ROW.names or () if name != "group"], align=True
+)
 UNFIT: Final = (
     "the state is of a version of Tripline that this one cannot read: use the version that wrote it, or begin anew "
     "with another state directory"
@@ -85,7 +89,7 @@ def kept(meta: Mapping[str, Any], arrays: Columns, detectors: Sequence[Detector]
     anew = [d.id for d in detectors if not _fits(d, make, parts)]
     noted = [name.removeprefix("detector.") for name in parts if name.startswith("detector.")]
     numbers = Numbers(noted if values.detectors is None else values.detectors, [d.id for d in detectors])
-    rows = parts["trace"]["rows"].copy()
+    rows = _rows(parts["trace"]["rows"])
     rows["marks"] = numbers.marks(rows["marks"])
     parts["trace"]["rows"] = rows
     for detector in detectors:
@@ -102,8 +106,18 @@ def kept(meta: Mapping[str, Any], arrays: Columns, detectors: Sequence[Detector]
 def _check(parts: Parts) -> None:
     """Refuse what no detector owns where it has another form."""
     entities = [part["entities"].dtype for name, part in parts.items() if name.startswith("table.")]
-    if any(dtype != ENTITY for dtype in entities) or parts["trace"]["rows"].dtype != ROW:
+    if any(dtype != ENTITY for dtype in entities) or parts["trace"]["rows"].dtype not in (ROW, ROW_BEFORE):
         raise ValueError("a table or the trace of another form")
+
+
+def _rows(rows: Array) -> Array:
+    """A copy of the rows of a trace, as they are now: once, nobody kept the group of an event."""
+    if rows.dtype == ROW:
+        return rows.copy()
+    out = np.zeros(len(rows), ROW)
+    for name in ROW_BEFORE.names or ():
+        out[name] = rows[name]
+    return out
 
 
 def _check_names(values: Values) -> None:

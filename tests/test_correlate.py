@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
@@ -18,7 +19,7 @@ from stream.belonging import _share
 from stream.config import Config
 from stream.correlate import Correlator
 from stream.events import AccessEvent
-from stream.incident import Incident
+from stream.incident import Incident, member
 from tests.detectors.scenes import WHEN, usual
 from tests.streams import DAY_MS, HOUR_MS, START_MS, block, event, run
 
@@ -78,11 +79,8 @@ def test_an_account_and_its_only_key_are_one_and_its_page_is_another() -> None:
     correlator = pipeline.correlator
     account, key = ("account", "job-3"), ("credential", "key-3")
     (closed,) = [i for i in correlator._closed if i.entity in (account, key)]
-    assert correlator._told(account, 1) is closed
-    assert correlator._told(key, 1) is closed
-    assert correlator._told(("resource", "/api"), 1) is None
-    assert correlator._told(("account", "job-4"), 1) is None
-    assert correlator._told(key, 2) is None  # of another detector
+    for entity, told in ((account, closed), (key, closed), (("resource", "/api"), None), (("account", "job-4"), None)):
+        assert correlator._told(entity, [seen("volume", *entity, 5.0)])[0] is told
     rows = correlator._belonging.rows(*key, 1)
     half = rows & (np.cumsum(rows) <= np.count_nonzero(rows) // 2)
     assert correlator._belonging.alias(rows, account, 1)
@@ -134,7 +132,7 @@ def incident(correlator: Correlator, entity: Entity, detector: str, since: int) 
     rests_on = seen(detector, *entity, 7.0)
     return Incident(
         id="tl-1", kind=entity[0], value=entity[1], mask=correlator._belonging.mask([rests_on]), start=WHEN,
-        crossed=since, last=rests_on.time, opened_at=since, share=0.01, score=7.0, members={"m": rests_on},
+        crossed=since, last=rests_on.time, opened_at=since, share=0.01, score=7.0, members={member(rests_on): rests_on},
     )  # fmt: skip
 
 
@@ -167,3 +165,77 @@ def test_overlap_is_by_weight_and_by_number_where_nothing_weighs(rows: list[tupl
     assert np.isclose(_share(np.zeros(len(own)), own, among) * own.sum(), (own & among).sum())
     one = np.arange(101) == 100
     assert _share(np.where(one, 60_000.0, 10.0), np.ones(101, np.bool_), one) > 0.98
+
+
+def teams() -> tuple[Correlator, Fusion, int]:
+    """The same, where two and two of them are of one team."""
+    correlator, fusion, now = machines_are_busy()
+    accounts = correlator._trace.rows["slots"][:, 0]
+    for n, team in ((2, 7), (3, 7), (4, 8), (5, 8)):
+        correlator._trace.rows["group"][accounts == correlator._tables["account"].slot(f"job-{n}")] = team
+    correlator._trace.rows["group"][correlator._trace.rows["group"] == 0] = np.arange(
+        100, 100 + np.count_nonzero(correlator._trace.rows["group"] == 0)
+    )
+    return correlator, fusion, now
+
+
+@pytest.mark.parametrize(
+    ("name", "found_by", "score", "hours", "joins"),
+    [
+        ("job-3", "volume", 6.0, 2, True),
+        ("job-4", "volume", 6.0, 2, False),  # of another team
+        ("job-3", "first_seen", 6.0, 2, False),  # another side of it
+        ("job-3", "volume", 7.5, 2, False),  # stronger: it would be hidden
+        ("job-3", "volume", 6.0, 7, False),  # long after
+    ],
+)
+def test_what_a_team_does_is_one_alert(name: str, found_by: str, score: float, hours: int, joins: bool) -> None:
+    """Two of a team have nothing in common but that, and what is found of them."""
+    correlator, fusion, now = teams()
+    first = incident(correlator, ("account", "job-2"), "volume", now - 2 * HOUR_MS)
+    first.last = now - hours * HOUR_MS
+    assert correlator._belonging.same(first, [seen(found_by, "account", name, score)], fusion, now) == joins
+
+
+def test_what_everybody_is_in_is_no_team() -> None:
+    correlator, fusion, now = teams()
+    first = incident(correlator, ("account", "job-2"), "volume", now - 2 * HOUR_MS)
+    new = [seen("volume", "account", "job-3", 6.0)]
+    assert correlator._belonging.same(first, new, fusion, now)
+    correlator._trace.rows["group"] = 7
+    assert not correlator._belonging.same(first, new, fusion, now)
+
+
+def test_what_was_told_of_a_side_is_not_told_again_by_another_detector_of_that_side() -> None:
+    """`drip` adds up what `volume` told; where the account is from is another matter."""
+    config = msgspec.structs.replace(VOLUME, detectors={})
+    pipeline, _ = run([block(usual())], config)
+    correlator = pipeline.correlator
+    known = incident(correlator, ("account", "user-3"), "volume", WHEN)
+    known.members["fan_out account user-4"] = seen("fan_out", "account", "user-4", 3.0)  # was named beside it
+    correlator._closed.append(known)
+    for found_by, name, told in (
+        ("drip", "user-3", 7.0), ("volume", "user-3", 7.0), ("first_seen", "user-3", None), ("drip", "user-4", 3.0),
+        ("first_seen", "user-4", None), ("drip", "user-5", None),
+    ):  # fmt: skip
+        entity = ("account", name)
+        expected = (None, -math.inf) if told is None else (known, told)
+        assert correlator._told(entity, [seen(found_by, *entity, 5.0)]) == expected, (found_by, name)
+
+
+@pytest.mark.parametrize(("score", "opened"), [(2.0, 0), (9.0, 1)])
+def test_a_little_more_of_what_is_told_opens_nothing(score: float, opened: int) -> None:
+    """Of an address all that was found before is told already; what is new would not do by itself, or would."""
+    correlator, fusion, now = machines_are_busy()
+    source, told = ("source", "10.0.0.3"), seen("first_seen", "source", "10.0.0.3", 12.0)
+    first = incident(correlator, ("issuer", "iam"), "first_seen", now - 3 * HOUR_MS)
+    first.members[member(told)] = told
+    correlator.open[:] = [first]
+    fusion.expire(now + DAY_MS)
+    fusion.add(told)
+    fusion.add(seen("volume", *source, score))
+    before = correlator.opened
+    correlator._place(source, fusion, now)
+    assert correlator.opened - before == opened
+    assert first.joined(seen("volume", *source, score)) == (not opened)
+    assert all(each.score < 12.0 for each in correlator.open if each is not first)  # what is told counts once

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from detectors.base import CLASSES
 from stream.config import Config
-from stream.events import EventBlock
+from stream.events import ACCOUNT_KINDS, EventBlock
 from stream.incidents import generate, load_incident
 from stream.pipeline import Pipeline
 from tests.streams import DAY_MS, HOUR_MS, START_MS, block, event, part, plain, raw, regulars, run, state
@@ -256,3 +257,24 @@ def test_only_two_that_agree_move_the_clock_into_the_future() -> None:
     assert pipeline.now_ms == now
     pipeline.process(block([event(now + 1_000, "user-2")]))
     assert pipeline.now_ms == now + 1_000
+
+
+def test_parts_of_what_chance_may_spend_are_no_more_than_the_whole() -> None:
+    """One for each measure of a kind of entity, and more for some: together all that there is, and less for nobody."""
+    pipeline = Pipeline(Config(), lambda _alert: None)
+    spent = 0.0
+    for detector in pipeline.detectors:
+        for kind in detector.kinds:
+            parts = [detector.parts(kind, klass) for klass in range(CLASSES)]
+            assert min(parts) >= 1.0
+            assert 1 <= detector.measures(kind) <= len(detector.features)
+            spent += max(parts) * detector.measures(kind) * (detector.weight >= 0)
+    assert spent == pipeline._families
+
+
+def test_where_a_machine_is_counts_for_more_than_where_a_person_is() -> None:
+    """Of the same findings, by three bits."""
+    first_seen = next(d for d in Pipeline(Config(), lambda _alert: None).detectors if d.id == "first_seen")
+    by_kind = {kind: first_seen.parts("account", n) for n, kind in enumerate(ACCOUNT_KINDS)}
+    assert by_kind["service"] == by_kind["partner"] == 8.0 * by_kind["employee"]
+    assert first_seen.parts("network", ACCOUNT_KINDS.index("service")) == 1.0

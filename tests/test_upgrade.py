@@ -16,7 +16,7 @@ from detectors import catalog
 from detectors.base import Columns
 from stream.errors import TriplineError
 from stream.pipeline import Pipeline
-from stream.upgrade import Numbers
+from stream.upgrade import ROW_BEFORE, Numbers
 from tests.streams import part, plain, run, state
 from tests.test_pipeline import CONFIG, retailer, whole_run
 
@@ -196,3 +196,18 @@ def test_bits_follow_their_detectors(before: list[str], now: list[str], mask: in
 
 def test_there_are_bits_for_all() -> None:
     assert len(catalog.detector_ids()) <= 16
+
+
+def test_rows_of_a_trace_that_kept_no_group_are_known() -> None:
+    """As the version before kept them; all else of them stays what it was."""
+    meta, arrays, *_ = saved(CONFIG, 0.72)
+    rows = arrays["trace/rows"]
+    before = np.zeros(len(rows), ROW_BEFORE)
+    for name in ROW_BEFORE.names or ():
+        before[name] = rows[name]
+    assert len(before)
+    pipeline = Pipeline(CONFIG, lambda _alert: None)
+    pipeline.load(meta, {**arrays, "trace/rows": before})
+    now = pipeline.trace.rows
+    assert all(np.array_equal(now[name], rows[name]) for name in ROW_BEFORE.names or ())
+    assert not now["group"].any()

@@ -8,9 +8,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import HOUR_MS, KINDS, Array, Columns
+from detectors.base import HOUR_MS, KINDS, Array, Columns, Feature
 from detectors.baselines.calibration import Survival
 
+MACHINES_PARTS: Final = 8.0  # of what chance may spend, for where machines are
 NEAR_LEVELS: Final = 8  # below the gate: from here on what adds up over days marks its events, for an alert to show
 
 
@@ -22,6 +23,7 @@ class Calibrated:
     state: the arrays that belong to no entity; who has more adds them, and `load` fills all of them in place.
     """
 
+    features: tuple[Feature, ...] = ()
     capped = False
 
     def __init__(self, offset_bits: float, features: int = 1, horizons: int = 1) -> None:
@@ -56,6 +58,14 @@ class Calibrated:
         raw = float(finding["bits"])
         bits = self._survival.bits(family, raw)
         return min(bits, raw) if self.capped else bits, self._survival.per_day(family)
+
+    def measures(self, kind: str) -> int:
+        """All its features."""
+        return len(self.features)
+
+    def parts(self, kind: str, klass: int) -> float:
+        """One, as everybody's."""
+        return 1.0
 
     def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
         """What was measured once stays so."""

@@ -55,6 +55,16 @@ def daily_share(features: int) -> np.dtype[Any]:
 
 
 @inline
+def count(peers: Array, now: int, hit: int, crowd: Array) -> None:
+    """Add a trial to what peers show; peers: float64[3], when (s), decayed trials and hits; crowd: the two with it."""
+    fade = math.exp(-max(np.float64(now) - peers[0], 0.0) / DAY_S)
+    peers[0] = np.float64(now)
+    peers[1] = peers[1] * fade + 1.0
+    peers[2] = peers[2] * fade + hit
+    crowd[0], crowd[1] = peers[1], peers[2]
+
+
+@inline
 def usual(r: Array, f: int, pop: Array) -> float:
     """The share of hits that is usual of the entity, of its own and of its class."""
     base = (pop[1] + 0.5) / (pop[0] + 1.0)

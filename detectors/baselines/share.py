@@ -151,18 +151,18 @@ def _settle(
 class ShareDetector(Calibrated):
     """The engine behind `unissued` and `first_seen`: shares of one feature over entities of any kind."""
 
-    def __init__(self, offset_bits: float) -> None:
-        super().__init__(offset_bits)
+    def __init__(self, offset_bits: float, horizons: int = 1) -> None:
+        super().__init__(offset_bits, horizons=horizons)
         self._population = np.zeros((len(KINDS), 2))
         self.state.update(population=self._population, hour=self._hour)
 
     def settle(self, kind: str, state: Array, trials: Array, feature: int, bit: int, marks: Array) -> Array:
         """Take the trials of one entity kind, in order of time; FINDING rows."""
-        number = KINDS.index(kind)
+        number, horizon = KINDS.index(kind), min(HOURLY, self._survival.shape[2] - 1)
         out = np.empty(len(trials), FINDING)
         found = _settle(
-            state, trials, self._population[number], self._survival.today[number, 0, 0, 0],
-            self._survival.gate[number, 0, 0, 0], number, feature, int(self._survival.clock[0]) + YOUNG_MS,
+            state, trials, self._population[number], self._survival.today[number, 0, horizon, 0],
+            self._survival.gate[number, 0, horizon, 0], number, feature, int(self._survival.clock[0]) + YOUNG_MS,
             np.uint16(1 << bit), marks, out,
         )  # fmt: skip
         return out[:found]

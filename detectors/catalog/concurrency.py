@@ -38,6 +38,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.base import CLASSES, EMPLOYEE, FINDING, KINDS, SERVICE, Array, Feature, Frame
+from detectors.baselines.calibrated import MACHINES_PARTS
 from detectors.baselines.calibration import LEVELS, NOTHING
 from detectors.baselines.places import APPEARS, BOTH, CLIENT, NETWORK, PLACE_FIELDS, RETURNS, STAYS, move_to, place_of
 from detectors.baselines.share import SHARE, SHARE_FIELDS, SUSPECT_WEIGHT, TRIAL, ShareDetector
@@ -311,3 +312,11 @@ class Concurrency(ShareDetector):
         given_move = (self._survival.share(family, raw) * hours + 1.0 / hours) / moved
         double = min(self._survival.seen_bits(family, raw), max(-math.log2(given_move), 0.0))
         return fisher_bits([double, float(finding["bits"])]), self._survival.per_day(family)
+
+    def measures(self, kind: str) -> int:
+        """Returns of who acts, arrivals at a place."""
+        return 1
+
+    def parts(self, kind: str, klass: int) -> float:
+        """Machines do not travel, and a key that does is what thieves want most: theirs is a larger part."""
+        return MACHINES_PARTS if klass >= SERVICE and kind in ("account", "credential") else 1.0

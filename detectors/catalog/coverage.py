@@ -30,7 +30,6 @@ ATT&CK: T1213 Data from Information Repositories, T1119 Automated Collection.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -38,7 +37,7 @@ import numpy as np
 
 from detectors.base import CLASSES, DAY_MS, FINDING, KINDS, Array, Feature, Frame
 from detectors.baselines.calibrated import Calibrated
-from detectors.baselines.daily_share import DAY_S, SLOW_S, daily_share, trial, usual
+from detectors.baselines.daily_share import SLOW_S, count, daily_share, trial, usual
 from detectors.baselines.memory import DAYS, NEW, TODAY, UNSEEN, cells, recall
 from detectors.baselines.share import SUSPECT_WEIGHT
 from detectors.kernels import AHEAD, inline, kernel, prefetch
@@ -52,16 +51,6 @@ ACCOUNT: Final = KINDS.index("account")
 NUMBERS: Final = np.array([KINDS.index(kind) for kind in PLACES])
 YOUNG_DAYS: Final = 5
 GROUPS: Final = 4096  # whose latest share is kept, by hash
-
-
-@inline
-def _count(peers: Array, now: int, hit: int, crowd: Array) -> None:
-    """Add a trial to what a group or class shows; crowd: its decayed trials and hits with it."""
-    fade = math.exp(-max(np.float64(now) - peers[0], 0.0) / DAY_S)
-    peers[0] = np.float64(now)
-    peers[1] = peers[1] * fade + 1.0
-    peers[2] = peers[2] * fade + hit
-    crowd[0], crowd[1] = peers[1], peers[2]
 
 
 @inline
@@ -130,7 +119,7 @@ def _observe(
             continue
         if known != UNSEEN:
             trials[SLEEPER, i] = known == NEW
-            _count(classes[k], now, trials[SLEEPER, i], crowd[SLEEPER, i])
+            count(classes[k], now, trials[SLEEPER, i], crowd[SLEEPER, i])
         if own[i] or k == SERVICE:
             continue
         reader = group[i] if group[i] != np.uint64(0) else account[i]
@@ -138,7 +127,7 @@ def _observe(
         if known != UNSEEN:
             trials[STRANGER, i] = known == NEW
             peers = groups[np.int64(reader & np.uint64(GROUPS - 1))]
-            _count(peers, now, trials[STRANGER, i], crowd[STRANGER, i])
+            count(peers, now, trials[STRANGER, i], crowd[STRANGER, i])
     rest = (trials, crowd, own, time, klass, learn, full_ms, pop, survival, gate, mark, marks, out)
     found = _judge(accounts, touches[0], ACCOUNT, STRANGER, STRANGER, 0, *rest)
     found = _judge(accounts, touches[0], ACCOUNT, SLEEPER, SLEEPER, found, *rest)
@@ -199,3 +188,7 @@ class Coverage(Calibrated):
             np.uint16(1 << bit), frame.marks, out,
         )  # fmt: skip
         return [out[:found]]
+
+    def measures(self, kind: str) -> int:
+        """Of a place, sleepers alone."""
+        return FEATURES if kind == "account" else 1

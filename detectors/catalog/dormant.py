@@ -324,3 +324,7 @@ class Dormant(ShareDetector):
         reached = counts[min(level_of(raw), LEVELS - 1)]
         seen = math.log2(counts[0] / reached) if reached > 0.0 else raw
         return min(raw, seen), self._survival.per_day(family)
+
+    def measures(self, kind: str) -> int:
+        """Wake-ups at a place; of who acts, what it reads and that it is back."""
+        return 1 if kind in CROWDS else 2

@@ -319,3 +319,7 @@ class Enumeration(Calibrated):
             self._survival.gate, np.uint16(1 << bit), frame.marks, out,
         )  # fmt: skip
         return [out[:found]]
+
+    def measures(self, kind: str) -> int:
+        """Of what many share, steps alone."""
+        return FEATURES if kind in USERS else 1

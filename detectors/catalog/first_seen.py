@@ -8,14 +8,15 @@ client is no novelty.
 Statistic, for an account: the surprisal -log2 of how often an active hour of its class shows this pattern of novelty or
 more (network, client, resource, country, host, hour, and a network that is new to everyone), less log2 of how much more
 often than its peers this account shows any. For a network, client, issuer or what is read: the share of the accounts
-arriving there whose network is new to them, by Chernoff's bound against its own share and its peers',
-`detectors.baselines.share`. Entities: account (services, whose networks hardly ever change, are a class of their own),
-network, client, resource, issuer. Units: new places, accounts. Memory: 52 bytes an account, 48 bytes an entity of the
-other kinds. Cold start: an account is judged from its fourth active hour on, its hours from its fortieth; a new issuer
-or network is judged by its crowd, as its peers are. Evasion: working from a network and client that the account already
-uses, at its hours; a stolen session replayed from home. Misses: accounts that change place all the time, and a first
-visit of an account that was never seen before. ATT&CK: T1078 Valid Accounts, T1550.001 Application Access Token, T1090
-Proxy.
+arriving there whose network is new to them; within an hour by Chernoff's bound against its own share and its peers',
+`detectors.baselines.share`, and over a day and a run of days, for crowds that come slowly, by that of
+`detectors.baselines.daily_share`. Entities: account (services, whose networks hardly ever change, are a class of their
+own), network, client, resource, issuer. Units: new places, accounts. Memory: 52 bytes an account, 72 bytes an entity of
+the other kinds. Cold start: an account is judged from its fourth active hour on, its hours from its fortieth; a new
+issuer or network is judged by its crowd, as its peers are; of the stream, the first two days teach. Evasion: working
+from a network and client that the account already uses, at its hours; a stolen session replayed from home. Misses:
+accounts that change place all the time, and a first visit of an account that was never seen before. ATT&CK: T1078 Valid
+Accounts, T1550.001 Application Access Token, T1090 Proxy.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.base import CLASSES, DAY_MS, EMPLOYEE, FINDING, KINDS, SERVICE, Array, Feature, Frame
+from detectors.base import CLASSES, DAILY, DAY_MS, EMPLOYEE, FINDING, KINDS, SERVICE, WINDOWS_S, Array, Feature, Frame
+from detectors.baselines.calibrated import MACHINES_PARTS
 from detectors.baselines.calibration import LEVELS
-from detectors.baselines.share import SHARE, TRIAL, ShareDetector
+from detectors.baselines.daily_share import SLOW_S, count, daily_share, trial, usual
+from detectors.baselines.share import SHARE_FIELDS, SUSPECT_WEIGHT, TRIAL, YOUNG_MS, ShareDetector
 from detectors.kernels import LN2, inline, kernel, level_of
 
 NETWORK, CLIENT, RESOURCE, COUNTRY, NEW_TO_ALL, HOST, HOUR = (1 << bit for bit in range(7))
@@ -42,6 +45,9 @@ HOURS_MAX: Final = 1e6  # of a class, before old hours fade
 PEERS_WEIGHT: Final = 20.0  # active hours that an account's own rate of novelty is shrunk by
 ADDED_BITS: Final = 6.0  # below the gate of what may be found alone, an account's new places are still told
 CROWDS: Final = ("network", "client", "resource", "issuer")
+
+DAY: Final = daily_share(1)
+CROWD: Final = np.dtype([*SHARE_FIELDS, ("day", DAY)], align=True)
 
 PLACES: Final = np.dtype(
     [
@@ -200,6 +206,43 @@ def _arrive(
     return found
 
 
+@kernel
+def _gather(
+    days: Array, trials: Array, klass: Array, learn: Array, young_until: int, kind: int, crowds: Array, pop: Array,
+    survival: Array, gate: Array, mark: Any, marks: Array, out: Array,
+) -> int:  # fmt: skip
+    """Take the arrivals at places of one kind into their days and runs of days; findings written."""
+    found = 0
+    crowd = np.zeros(2)
+    for i in range(trials.shape[0]):
+        t = trials[i]
+        event = t["event"]
+        k, hit, now = klass[event], int(t["hit"]), t["time"] // 1000
+        count(crowds[k], now, hit, crowd)
+        weight = SUSPECT_WEIGHT if t["suspect"] else 1.0
+        r = days[t["slot"]]
+        bits = trial(
+            r, 0, now, hit, weight, learn[event], SLOW_S[0], t["time"] < young_until, pop[k], crowd, True,
+            survival[k, DAILY, 0],
+        )  # fmt: skip
+        if hit and r["level"][0] >= gate[k, DAILY, 0]:
+            marks[event] |= mark
+            if bits > 0.0:
+                o = out[found]
+                o["event"] = event
+                o["time"] = t["time"]
+                o["slot"] = t["slot"]
+                o["kind"] = kind
+                o["klass"] = k
+                o["horizon"] = DAILY
+                o["feature"] = 1
+                o["bits"] = np.float32(bits)
+                o["observed"] = r["hits"][0]
+                o["expected"] = np.float64(r["trials"][0]) * usual(r, 0, pop[k])
+                found += 1
+    return found
+
+
 NAMES: Final = {
     NETWORK: "network", CLIENT: "client", RESOURCE: "resource", COUNTRY: "country", HOST: "host",
     HOUR: "hour of the day or week",
@@ -234,13 +277,17 @@ class FirstSeen(ShareDetector):
         ),
     )  # fmt: skip
     kinds = ("account", *CROWDS)
-    columns: Mapping[str, np.dtype[Any]] = {"account": PLACES, **dict.fromkeys(CROWDS, SHARE)}
+    columns: Mapping[str, np.dtype[Any]] = {"account": PLACES, **dict.fromkeys(CROWDS, CROWD)}
 
     def __init__(self, offset_bits: float) -> None:
-        super().__init__(offset_bits)
+        super().__init__(offset_bits, horizons=len(WINDOWS_S) - 1)
         self._hours = np.zeros(CLASSES)
         self._patterns = np.zeros((CLASSES, PATTERNS))
-        self.state.update(hours=self._hours, patterns=self._patterns)
+        self._arrivals = np.zeros((len(CROWDS), CLASSES, 2))  # at places of each kind: learned trials and hits
+        self._lately = np.zeros((len(CROWDS), CLASSES, 3))  # s; decayed trials and hits
+        self.state.update(
+            hours=self._hours, patterns=self._patterns, arrivals=self._arrivals, lately=self._lately
+        )  # fmt: skip
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Score the account of each event and the places where accounts arrive; FINDING rows."""
@@ -255,14 +302,35 @@ class FirstSeen(ShareDetector):
             self._survival.today[number, :, 0, 0], self._survival.gate[number, :, 0, 0], number, np.uint16(1 << bit),
             frame.marks, trials, counts, out,
         )  # fmt: skip
+        arrived = [trials[c, : counts[c]] for c in range(len(CROWDS))]
         crowds = [
-            self.settle(kind, columns[kind], trials[c, : counts[c]], 1, bit, frame.marks)
-            for c, kind in enumerate(CROWDS)
+            self.settle(kind, columns[kind], each, 1, bit, frame.marks)
+            for kind, each in zip(CROWDS, arrived, strict=True)
         ]
-        return [out[:found], *crowds]
+        return [out[:found], *crowds, *(self._of_days(c, each, frame, columns, bit) for c, each in enumerate(arrived))]
+
+    def _of_days(self, c: int, arrived: Array, frame: Frame, columns: Mapping[str, Array], bit: int) -> Array:
+        """Newcomers that are few an hour, and many in a day or day after day; FINDING rows."""
+        kind = CROWDS[c]
+        number = KINDS.index(kind)
+        out = np.empty(len(arrived), FINDING)
+        found = _gather(
+            columns[kind]["day"], arrived, frame.klass, frame.learn, int(self._survival.clock[0]) + YOUNG_MS, number,
+            self._lately[c], self._arrivals[c], self._survival.today[number], self._survival.gate[number],
+            np.uint16(1 << bit), frame.marks, out,
+        )  # fmt: skip
+        return out[:found]
 
     def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
         """Nothing of first sight is due by the clock but its upkeep."""
         if self.upkeep(now_ms):
             self._survival.listen(KINDS.index("account"), self._offset_bits - ADDED_BITS)
         return []
+
+    def measures(self, kind: str) -> int:
+        """New places of an account, newcomers of a place."""
+        return 1
+
+    def parts(self, kind: str, klass: int) -> float:
+        """Machines do not travel, and a key that does is what thieves want most: theirs is a larger part."""
+        return MACHINES_PARTS if klass >= SERVICE and kind in ("account", "credential") else 1.0

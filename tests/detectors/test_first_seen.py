@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from detectors import catalog
+from detectors.base import DAILY
 from detectors.catalog.first_seen import (
     CLIENT,
     COUNTRY,
+    CROWDS,
     HOST,
     HOUR,
     NETWORK,
@@ -289,3 +291,93 @@ def test_what_somebody_never_did_adds_up_within_the_hour() -> None:
     assert best["night"][1] == HOUR
     assert best["both"][1] == HOUR | RESOURCE
     assert best["both"][0] > best["night"][0]
+
+
+def roaming(seed: int, days: int = 9) -> list[AccessEvent]:
+    """Customers who look in now and then, one time in eight from a network where they never were."""
+    rng = np.random.default_rng(seed)
+    events = []
+    for day in range(days):
+        for who in range(400):
+            for hour in rng.choice(14, 3, replace=False).tolist():
+                asn = 65_000 + (int(rng.integers(10**6)) if rng.random() < 0.125 else who % 20)
+                at = START_MS + day * DAY_MS + (7 + hour) * HOUR_MS + int(rng.integers(3_000_000))
+                events.append(event(at, f"user-{who}", asn=asn, user_agent=f"browser/{who % 5}"))
+    return events
+
+
+def victims(places: int) -> list[AccessEvent]:
+    """Five sessions an hour, each of another customer, in `places` networks where none of them ever was."""
+    return [
+        event(WHEN + n * HOUR_MS // 5, f"user-{3 * n}", asn=64_000 + n % places, user_agent=f"browser/{3 * n % 5}")
+        for n in range(120)
+    ]  # fmt: skip
+
+
+def of_days(events: list[AccessEvent]) -> list[Evidence]:
+    """What is found of places over a day, however little."""
+    found: list[Evidence] = []
+    pipeline = Pipeline(ALONE, lambda _alert: None)
+    pipeline.detectors[0]._offset_bits = -60.0  # type: ignore[attr-defined]  # report everything
+    pipeline.fusion.add = found.append  # type: ignore[method-assign, assignment]
+    pipeline.process(block(events))
+    return [e for e in found if e.kind in CROWDS and e.horizon == DAILY]
+
+
+def test_newcomers_that_are_few_an_hour_are_found_by_their_day() -> None:
+    """Five an hour are no crowd where one session in eight is somewhere new; a hundred and twenty a day are."""
+    alerts = judged("first_seen", roaming(1) + victims(places=1))
+    (alert,) = [each for each in alerts if (each.entity.kind, each.entity.value) == ("network", "AS64000")]
+    assert alert.evidence[0].window_s == 86_400.0
+
+
+def test_as_many_who_go_each_somewhere_else_are_not() -> None:
+    """The benign twin."""
+    assert judged("first_seen", roaming(1) + victims(places=120)) == []
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_days_of_newcomers_are_no_rarer_than_chance_warrants(seed: int) -> None:
+    """Attack-free, once days are known: b bits on no more than one of 2^b places and days."""
+    since = START_MS + 7 * DAY_MS
+    late = [e for e in roaming(seed, days=16) if int(e.time) >= since]
+    windows = {
+        (kind, value, int(e.time) // DAY_MS)
+        for e in late for kind, value in (("client", e.user_agent), ("network", str(e.asn)), ("resource", e.resource))
+    }  # fmt: skip
+    bits = [e.bits for e in of_days(roaming(seed, days=16)) if e.time >= since]
+    assert bits
+    for level in range(1, 20):
+        expected = len(windows) * 2.0**-level
+        assert sum(b >= level for b in bits) <= 1.5 * expected + 4.0 * math.sqrt(expected) + 2.0, level
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 500), st.integers(0, 3), st.integers(0, 2)), min_size=40, max_size=120)
+)  # fmt: skip
+def test_arrivals_of_a_day_are_those_that_the_twin_counts(rows: list[tuple[int, int, int]]) -> None:
+    """Each hour of an account is an arrival, and each network that is new to it; faded by a day's time constant."""
+    now, events, known = START_MS, [], set[tuple[int, int]]()
+    hours: dict[int, list[int]] = {}
+    sums = {network: [0.0, 0.0, now // 1000] for network in range(3)}
+    for gap, who, network in rows:
+        now += gap * 60_000
+        events.append(event(now, f"a-{who}", asn=65_000 + network))
+        new = (who, network) not in known
+        known.add((who, network))
+        mine = hours.setdefault(who, [])
+        opens = not mine or mine[-1] != now // HOUR_MS
+        before = len(mine) - (not opens)
+        mine += [now // HOUR_MS] * opens
+        if before >= WARM_HOURS and (opens or new):
+            place = sums[network]
+            fade = math.exp((place[2] - now // 1000) / 86_400)
+            place[:] = [place[0] * fade + 1.0, place[1] * fade + new, now // 1000]
+    pipeline = Pipeline(ALONE, lambda _alert: None)
+    pipeline.process(block(events))
+    table = pipeline.tables["network"]
+    for network, (trials, hits, _) in sums.items():
+        if (slot := table.slot(f"AS{65_000 + network}")) >= 0:
+            row = table.columns["first_seen"][slot]["day"]
+            assert (float(row["trials"][0]), float(row["hits"][0])) == pytest.approx((trials, hits), abs=1e-3)
