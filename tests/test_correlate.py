@@ -171,6 +171,7 @@ def teams() -> tuple[Correlator, Fusion, int]:
     """The same, where two and two of them are of one team."""
     correlator, fusion, now = machines_are_busy()
     accounts = correlator._trace.rows["slots"][:, 0]
+    correlator._trace.rows["marks"] |= np.uint16(correlator._belonging.mask([seen("first_seen", "", "", 0.0)]))
     for n, team in ((2, 7), (3, 7), (4, 8), (5, 8)):
         correlator._trace.rows["group"][accounts == correlator._tables["account"].slot(f"job-{n}")] = team
     correlator._trace.rows["group"][correlator._trace.rows["group"] == 0] = np.arange(

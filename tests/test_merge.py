@@ -171,6 +171,13 @@ def test_beyond_the_limit_the_quietest_is_forgotten_in_memory_and_in_the_table(
     assert {group for groups in merger._about.values() for group in groups} == set(merger.groups)
 
 
+def test_what_is_about_all_traffic_is_known_by_its_id_alone() -> None:
+    """It names nothing that another signal could share."""
+    merger = Merger(config(4))
+    told = [merger.take(signal(0, "fleet", "fleet", revision=n, status=s))[1] for n, s in ((1, "open"), (2, "closed"))]
+    assert [each and each.status for each in told] == ["open", "closed"]
+
+
 @pytest.mark.parametrize("kept", [bytes, zstandard.compress])
 def test_incidents_as_versions_before_kept_them_are_known(kept: Callable[[bytes], bytes]) -> None:
     """In JSON, with each part's own sketches."""

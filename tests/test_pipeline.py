@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detectors.base import CLASSES
+from detectors.base import CLASSES, FINDING, KINDS
 from stream.config import Config
 from stream.events import ACCOUNT_KINDS, EventBlock
 from stream.incidents import generate, load_incident
@@ -273,8 +273,18 @@ def test_parts_of_what_chance_may_spend_are_no_more_than_the_whole() -> None:
 
 
 def test_where_a_machine_is_counts_for_more_than_where_a_person_is() -> None:
-    """Of the same findings, by three bits."""
-    first_seen = next(d for d in Pipeline(Config(), lambda _alert: None).detectors if d.id == "first_seen")
-    by_kind = {kind: first_seen.parts("account", n) for n, kind in enumerate(ACCOUNT_KINDS)}
-    assert by_kind["service"] == by_kind["partner"] == 8.0 * by_kind["employee"]
-    assert first_seen.parts("network", ACCOUNT_KINDS.index("service")) == 1.0
+    """Of the same findings, by three bits; a network that both use has no kind."""
+    pipeline = Pipeline(Config(), lambda _alert: None)
+    pipeline.process(block([event(START_MS, "ann"), event(START_MS + 1, "job")]))
+    first_seen = next(d for d in pipeline.detectors if d.id == "first_seen")
+    first_seen.bits = lambda _finding: (30.0, 1.0)  # type: ignore[method-assign]
+    found = np.zeros(3, FINDING)
+    found["slot"], found["time"], found["bits"] = (1, 2, 1), START_MS, 30.0
+    found["klass"] = [ACCOUNT_KINDS.index(kind) for kind in ("employee", "service", "service")]
+    found["kind"] = [KINDS.index(kind) for kind in ("account", "account", "network")]
+    found["feature"] = (0, 0, 1)
+    pipeline._gather(first_seen, found)
+    score = {e.value: e.score for e in pipeline.fusion.save()}
+    assert score["job"] == pytest.approx(score["ann"] + 3.0)
+    assert min(score.values()) == score["ann"] == pytest.approx(30.0 - np.log2(pipeline._families))
+    assert len(score) == 3

@@ -26,7 +26,8 @@ DAYS, WARDS, STAFF, BEDS = 26, 8, 8, 40
 SINCE = 16
 PEOPLE = 4_000  # whom the house knows; a ward has BEDS of them at a time
 THIEF, SERVICE = ("account", "nurse-3-3"), "portal"
-ONLY = Config(detectors={d: d == "coverage" for d in catalog.detector_ids()}, warmup_h=72.0, tick_s=3_600)
+ONLY = Config(detectors={d: d == "coverage" for d in catalog.detector_ids()}, warmup_h=72.0, tick_s=3_600,
+              alerts_per_day_max=3.0)  # fmt: skip
 
 
 def staff(
@@ -91,7 +92,7 @@ def opened(events: list[AccessEvent]) -> list[Alert]:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_quiet_house_opens_nothing(seed: int) -> None:
-    """Calibration: where five alerts a day are allowed."""
+    """Calibration: where three alerts a day are allowed."""
     assert opened(house(seed)) == []
 
 

@@ -336,6 +336,19 @@ def test_as_many_who_go_each_somewhere_else_are_not() -> None:
     assert judged("first_seen", roaming(1) + victims(places=120)) == []
 
 
+def test_a_day_on_which_everybody_is_somewhere_new_accuses_no_program() -> None:
+    """A holiday, and the same day when it is the people of one program alone."""
+    away = [
+        event(WHEN + n * 20_000, f"user-{n}", asn=70_000 + n, user_agent=f"browser/{n % 5}") for n in range(400)
+    ]  # fmt: skip
+    alone = [each for each in away if each.user_agent == "browser/1"]
+    most = {}
+    for name, events in {"holiday": away, "alone": alone}.items():
+        found = of_days(roaming(1) + events)
+        most[name] = max((e.bits for e in found if e.kind == "client" and e.time >= WHEN), default=0.0)
+    assert most["holiday"] < 6.0 < most["alone"]
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_days_of_newcomers_are_no_rarer_than_chance_warrants(seed: int) -> None:
     """Attack-free, once days are known: b bits on no more than one of 2^b places and days."""

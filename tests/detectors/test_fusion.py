@@ -21,7 +21,7 @@ FAMILIES = 64
 
 def detectors() -> list[Any]:
     return [
-        SimpleNamespace(id=name, aspect=aspect, kinds=("account", "network"), features=("only",))
+        SimpleNamespace(id=name, aspect=aspect, kinds=("account", "network"), measures=lambda _kind: 1)
         for name, aspect in SIDES.items()
     ]
 

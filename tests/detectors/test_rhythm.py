@@ -26,7 +26,7 @@ from tests.detectors.scenes import entities
 from tests.streams import DAY_MS, HOUR_MS, START_MS, block, event, part, run, state
 
 ONLY = {each: each == "rhythm" for each in catalog.detector_ids()}
-ALONE = Config(detectors=ONLY, warmup_h=72.0, tick_s=3_600, alerts_per_day_max=0.5)  # chance: one in two months
+ALONE = Config(detectors=ONLY, warmup_h=72.0, tick_s=3_600, alerts_per_day_max=0.17)  # chance: one in half a year
 DAYS = 22
 TABLES = "table-1", "table-2"  # of which no size has the place in the filter that one of the other has
 LAST = START_MS + 20 * DAY_MS  # a Tuesday; everything is learned by then
