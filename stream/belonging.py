@@ -87,7 +87,8 @@ class Belonging:
         if not mine.any() or not theirs.any():
             return False
         weight = self._weight(new[0])
-        within = _share(weight, mine, self._touching(incident.entity))
+        # Of all traffic everything is a part, so there it takes events that the incident was told for.
+        within = _share(weight, mine, theirs if incident.kind == "fleet" else self._touching(incident.entity))
         covered = _share(weight, theirs, self._touching(entity))
         if covered >= COVERED_MIN and within >= EXPLAINED_MIN:
             return True
@@ -96,8 +97,6 @@ class Belonging:
             if not fresh and incident.kind in CROWDS and new[0].detector not in known:  # it stands out among its own
                 return False
             return within >= (ALIKE_MIN if any(e.detector in known for e in new) else WITHIN_MIN)
-        if incident.kind == "fleet":  # of which everything is a part
-            within = _share(weight, mine, theirs)
         goes_on = known & {e.detector for e in fusion.evidence(incident.entity)}
         stronger = fusion.joint(new) > incident.score
         return within >= ALIKE_MIN and not stronger and any(e.detector in goes_on for e in new)

@@ -30,7 +30,6 @@ from stream.clock import LATE_MS, StreamClock
 from stream.config import Config, fingerprint
 from stream.correlate import Correlator
 from stream.events import ACTIONS, OUTCOMES, EventBlock
-from stream.machines import kinds_of
 from stream.origins import feed_of
 from stream.recent import RecentIds
 from stream.selftest import NAME, Marks
@@ -169,10 +168,10 @@ class Pipeline:
         touched = touch(self.tables, hashes[:TABLED], texts, moment)
         succeeded = block.outcome[cut] == SUCCESS
         frame = Frame(
-            start=self.events + start, time=moment, action=block.action[cut],
-            klass=kinds_of(block.account_kind[cut], touched["account"]), succeeded=succeeded,
-            reads=succeeded & READS[block.action[cut]], records=block.records[cut], bytes=block.bytes[cut],
-            learn=learn[cut], touch=touched, hashes=dict(zip(FIELDS, hashes, strict=True)), number=number[cut],
+            start=self.events + start, time=moment, action=block.action[cut], klass=block.account_kind[cut],
+            succeeded=succeeded, reads=succeeded & READS[block.action[cut]], records=block.records[cut],
+            bytes=block.bytes[cut], learn=learn[cut], touch=touched,
+            hashes=dict(zip(FIELDS, hashes, strict=True)), number=number[cut],
             marks=np.zeros(stop - start, np.uint16), late=block.time[cut] < moment - LATE_MS,
             feed=np.array([self._feed(name) for name in block.origins], np.uint64)[block.origin[cut]],
         )  # fmt: skip

@@ -99,13 +99,15 @@ def test_where_many_are_does_not_hide_one_that_does_something_else(hours: int, s
     assert correlator._belonging.same(busy, new, fusion, now) == joins
 
 
+@pytest.mark.parametrize("hours", [0, 4])
 @pytest.mark.parametrize(("found_by", "joins"), [("first_seen", False), ("volume", True)])
-def test_all_traffic_takes_in_only_what_it_was_told_for(found_by: str, joins: bool) -> None:
-    """Something about all traffic was told hours ago; it is busier than usual too, and one of the machines more so."""
+def test_all_traffic_takes_in_only_what_it_was_told_for(found_by: str, joins: bool, hours: int) -> None:
+    """Something about all traffic was told, just now or hours ago; it is busier than usual too, and one of the machines
+    more so."""  # fmt: skip
     correlator, fusion, now = machines_are_busy()
     others = correlator._belonging.rows("account", "job-2", correlator._belonging.mask([seen("volume", "", "", 0.0)]))
     correlator._trace.rows["marks"][others] |= np.uint16(correlator._belonging.mask([seen("first_seen", "", "", 0.0)]))
-    everything = incident(correlator, ("fleet", "fleet"), found_by, now - 4 * HOUR_MS)
+    everything = incident(correlator, ("fleet", "fleet"), found_by, now - hours * HOUR_MS)
     fusion.add(seen("volume", "fleet", "fleet", 1.0))
     assert correlator._belonging.same(everything, [seen("volume", "account", "job-3", 5.0)], fusion, now) == joins
 

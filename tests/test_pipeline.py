@@ -277,7 +277,7 @@ def test_where_a_machine_is_counts_for_more_than_where_a_person_is() -> None:
     pipeline = Pipeline(Config(), lambda _alert: None)
     pipeline.process(block([event(START_MS, "ann"), event(START_MS + 1, "job")]))
     first_seen = next(d for d in pipeline.detectors if d.id == "first_seen")
-    first_seen.bits = lambda _finding: (30.0, 1.0)  # type: ignore[method-assign]
+    first_seen.bits = lambda finding: (30.0, 1.0)  # type: ignore[method-assign]
     found = np.zeros(3, FINDING)
     found["slot"], found["time"], found["bits"] = (1, 2, 1), START_MS, 30.0
     found["klass"] = [ACCOUNT_KINDS.index(kind) for kind in ("employee", "service", "service")]
