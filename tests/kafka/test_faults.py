@@ -25,7 +25,7 @@ __all__ = ["records"]  # a fixture
 
 LONG = os.environ.get("TEST_LONG") == "1"
 SAMPLE = 2
-SMALL_BYTES = 4_096  # less than any snapshot
+SMALL_BYTES = 8 << 20  # less than any snapshot, and more than the log, which would end as well
 
 
 @pytest.fixture(scope="module")
