@@ -155,6 +155,8 @@ class Correlator:
         if score > -math.inf:
             return self._closed[n], score
         closed = [i for i in self._closed if i.mask & mask]
+        if not closed:
+            return None, -math.inf
         mine = self._belonging.rows(*entity, mask)
         slots = {kind: self._belonging.foremost(kind, mine) for kind in {i.kind for i in closed}}
         names = {kind: self._tables[kind].name(slot) for kind, slot in slots.items() if slot > 0}

@@ -1,6 +1,6 @@
 """What is kept of every incident: bytes, of which the few that are being worked on are decoded.
 
-As bytes an incident takes a fifth of what its objects take, and the same bytes are what the changelog holds.
+As bytes an incident takes much less than as objects, and the same bytes are what the changelog holds.
 """
 
 from __future__ import annotations

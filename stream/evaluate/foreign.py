@@ -2,8 +2,8 @@
 
 A world is a folder with `events.jsonl` (native format, in the order of time; `.gz` and `.zst` too) and `truth.jsonl` or
 `truth.json`, or the path of an events file that lies beside its truth. It may be made up of any days, also of days to
-come. Where events carry the id of their attack as a
-field `attack`, which no decoder reads, its records are counted by that; else what its entities read in its time is.
+come. Where events carry the id of their attack as a field `attack`, which no decoder reads, its records are counted by
+that; else what its entities read in its time is.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ def test_hours_show_the_patterns_that_the_twin_counts(rows: list[tuple[int, ...]
         )  # fmt: skip
         events.append(each)
         twin.event(each, 64_500 + network)
-    pipeline = Pipeline(ALONE, lambda _alert: None)
+    pipeline = Pipeline(replace(ALONE, warmup_h=8_760.0), lambda _alert: None)  # who is suspected teaches nothing
     pipeline.process(block(events))
     state = pipeline.detectors[0].save()
     hours, patterns = state["hours"], state["patterns"]
@@ -236,14 +236,24 @@ def test_hours_show_the_patterns_that_the_twin_counts(rows: list[tuple[int, ...]
         assert (int(row["novel"]), int(row["shown"])) == (twin.novel[name], twin.shown[name]), name
 
 
-def evidence(events: list[AccessEvent]) -> list[Evidence]:
-    """All that is found on accounts, however little."""
+def found_in(events: list[AccessEvent]) -> list[Evidence]:
+    """All that is found, however little."""
     found: list[Evidence] = []
     pipeline = Pipeline(ALONE, lambda _alert: None)
     pipeline.detectors[0]._offset_bits = -60.0  # type: ignore[attr-defined]  # report everything
     pipeline.fusion.add = found.append  # type: ignore[method-assign, assignment]
     pipeline.process(block(events))
-    return [e for e in found if e.kind == "account"]
+    return found
+
+
+def evidence(events: list[AccessEvent]) -> list[Evidence]:
+    """Of it what is about accounts."""
+    return [e for e in found_in(events) if e.kind == "account"]
+
+
+def of_days(events: list[AccessEvent]) -> list[Evidence]:
+    """Of it what is about places over a day."""
+    return [e for e in found_in(events) if e.kind in CROWDS and e.horizon == DAILY]
 
 
 def clerks(seed: int) -> list[AccessEvent]:
@@ -312,16 +322,6 @@ def victims(places: int) -> list[AccessEvent]:
         event(WHEN + n * HOUR_MS // 5, f"user-{3 * n}", asn=64_000 + n % places, user_agent=f"browser/{3 * n % 5}")
         for n in range(120)
     ]  # fmt: skip
-
-
-def of_days(events: list[AccessEvent]) -> list[Evidence]:
-    """What is found of places over a day, however little."""
-    found: list[Evidence] = []
-    pipeline = Pipeline(ALONE, lambda _alert: None)
-    pipeline.detectors[0]._offset_bits = -60.0  # type: ignore[attr-defined]  # report everything
-    pipeline.fusion.add = found.append  # type: ignore[method-assign, assignment]
-    pipeline.process(block(events))
-    return [e for e in found if e.kind in CROWDS and e.horizon == DAILY]
 
 
 def test_newcomers_that_are_few_an_hour_are_found_by_their_day() -> None:
