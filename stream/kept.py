@@ -37,8 +37,8 @@ class Group(msgspec.Struct):
     told_records: float = 0.0
     status: str = "open"
     turn: int = 0  # number of the signal that it last took, of all signals
-    subjects: list[int] = []
-    sources: list[int] = []
+    subjects: set[int] = set()
+    sources: set[int] = set()
 
     @property
     def first(self) -> int:

@@ -69,8 +69,8 @@ class Merger:
         self.groups.touch(group)
         if len(group.parts) < PARTS_MAX or before is not None:
             group.parts[signal.id] = msgspec.structs.replace(signal, subjects=[], sources=[])
-            group.subjects = _sketch([group.subjects, signal.subjects])
-            group.sources = _sketch([group.sources, signal.sources])
+            group.subjects = _smallest(group.subjects, signal.subjects)
+            group.sources = _smallest(group.sources, signal.sources)
             if before is None:
                 self._index(group, signal)
         told = signal if self._partitions == 1 else self._worth_telling(group, signal.told)
@@ -199,8 +199,8 @@ def merge(group: Group, partitions: int) -> Signal:
         kind=first.kind, value=first.value, score=_score(parts, partitions), crossed=first.crossed,
         start=min(p.start for p in parts), last=max(p.last for p in parts), told=max(p.told for p in parts),
         records=sum(p.records for p in parts), bytes=sum(p.bytes for p in parts),
-        subjects=_sketch([group.subjects, *(p.subjects for p in parts)]),  # parts of the version before have theirs
-        sources=_sketch([group.sources, *(p.sources for p in parts)]),
+        subjects=sorted(_smallest(set(group.subjects), *(p.subjects for p in parts))),  # parts of an old version have
+        sources=sorted(_smallest(set(group.sources), *(p.sources for p in parts))),  # sketches of their own
         members=members[:RELATED_MAX], related=_related(parts), places=_places(parts),
         sensitivity=highest(p.sensitivity for p in parts),
     )  # fmt: skip
@@ -242,13 +242,10 @@ def _combined(evidence: Sequence[Evidence], cost: float) -> Evidence:
     )  # fmt: skip
 
 
-def _sketch(sketches: Iterable[list[int]]) -> list[int]:
-    """The SKETCH smallest of all. Each is sorted and mostly holds what the one before held."""
-    known: list[int] = []
-    for each in sketches:
-        new = sorted(set(each).difference(known)) if known else each
-        known = sorted([*known, *new])[:SKETCH] if known and new else known or each
-    return known
+def _smallest(known: set[int], *sketches: list[int]) -> set[int]:
+    """`known` with what is in the sketches, of all of it the SKETCH smallest."""
+    known.update(*sketches)
+    return known if len(known) <= SKETCH else set(sorted(known)[:SKETCH])
 
 
 def _related(parts: Sequence[Signal]) -> list[Related]:

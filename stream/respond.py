@@ -55,7 +55,8 @@ DESK_KEY: Final = "desk"
 REPORTED_KEY: Final = "reported"
 BATCH_MAX: Final = 4_000  # signals; as many as Faust holds ready
 MANY: Final = 100  # that wait: more are worth waiting for, since most of many are about the same incidents
-GATHER_S: Final = 0.1
+GATHER_S: Final = 0.25
+LOOK_S: Final = 0.01  # between two looks at how many have come
 RETRY_S: Final = 1.0  # between two attempts to write
 # A changelog is read back whole by whoever takes over, and what is rewritten all the time is dropped from it only in
 # segments that are full: they are a gigabyte unless somebody says otherwise.
@@ -173,8 +174,9 @@ class Respond:
         queue = unacknowledged.channel.queue
         async for event in unacknowledged.events():  # none comes before the table has been read back
             async with self._working:
-                if queue.qsize() >= MANY:
-                    await asyncio.sleep(GATHER_S)
+                gathered = time.monotonic() + GATHER_S
+                while MANY <= queue.qsize() < BATCH_MAX and time.monotonic() < gathered:
+                    await asyncio.sleep(LOOK_S)
                 batch = [event, *self._ready_in(queue, unacknowledged)]
                 try:
                     await self._work(batch)

@@ -1,12 +1,15 @@
-"""Between reading its table back and going on with the stream, Faust loses nothing."""
+"""A table is read back as it was, and between that and going on with the stream Faust loses nothing."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 from faust.types import TP
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream.config import Config
 from stream.faustapp import app_of
@@ -21,12 +24,16 @@ class Thread:
     def __init__(self, committed: Mapping[TP, int | None]) -> None:
         self.done: list[str] = []
         self.fetched = asyncio.Event()
+        self.records: dict[TP, list[Any]] = {}
         self._committed = committed
 
     async def getmany(self, _partitions: Any, _timeout: float) -> dict[TP, list[Any]]:
         await self.fetched.wait()
         self.done.append("fetched")
-        return {}
+        return self.records
+
+    def highwater(self, _tp: TP) -> int:
+        return 0
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
         self.done.append("back to what was committed")
@@ -134,5 +141,58 @@ def test_what_can_be_handed_on_at_once_is_and_what_cannot_is_waited_for() -> Non
         await waiting
         await asyncio.sleep(0)
         assert handed == ["a", "b", "not c"]
+
+    with_consumer(promise)
+
+
+class Record(NamedTuple):
+    """As aiokafka has it."""
+
+    topic: str
+    offset: int
+    key: bytes
+    value: bytes | None
+    partition: int = 0
+    timestamp: int = 0
+    timestamp_type: int = 0
+    headers: tuple[()] = ()
+    checksum: None = None
+    serialized_key_size: int = 0
+    serialized_value_size: int = 0
+
+
+VALUES = st.none() | st.binary(min_size=1, max_size=2)
+CHANGES = st.tuples(st.integers(1, 3), st.sampled_from([b"a", b"b", b"c"]), VALUES)
+
+
+@settings(max_examples=50)
+@given(changes=st.lists(CHANGES, min_size=1, max_size=20), seen=st.integers(-1, 10), cut=st.integers(0, 20))
+def test_a_table_takes_its_changelog_in_order_and_once(
+    changes: list[tuple[int, bytes, bytes | None]], seen: int, cut: int
+) -> None:
+    """None is for what is no more. Only the last record, which Faust waits for, and what is no changelog go on."""
+    offsets = list(accumulate(step for step, _, _ in changes))  # a compacted topic leaves some out
+    read = [Record(CHANGELOG.topic, at, key, value) for at, (_, key, value) in zip(offsets, changes, strict=True)]
+    naive = {record.key: record.value for record in read[:-1] if record.offset > seen}
+
+    async def promise(consumer: Any, thread: Thread) -> None:
+        app = consumer.app
+        table = app.Table("incidents", partitions=1, key_type=bytes, value_type=bytes)
+        recovery = app.tables.recovery
+        recovery.in_recovery = True
+        recovery.active_tps.add(CHANGELOG)
+        recovery.tp_to_table[CHANGELOG] = table
+        recovery.active_offsets[CHANGELOG], recovery.active_highwaters[CHANGELOG] = seen, offsets[-1]
+        consumer._get_active_partitions().update({CHANGELOG, STREAM})
+        thread.fetched.set()
+        handed: list[tuple[str, int]] = []
+        for chunk in (read[:cut], read[cut:], read[:-1]):  # the last: what it went back to
+            thread.records = {CHANGELOG: chunk, STREAM: [Record(STREAM.topic, 7, b"", b"")]}
+            async for tp, message in consumer.getmany(1.0):
+                assert tp == (message.topic, message.partition)
+                handed.append((message.topic, message.offset))
+        assert sorted(handed) == sorted([(CHANGELOG.topic, offsets[-1]), *[(STREAM.topic, 7)] * 3])
+        assert dict(table.data.items()) == {key: value for key, value in naive.items() if value is not None}
+        assert recovery.active_offsets[CHANGELOG] == max([seen, *offsets[:-1]])
 
     with_consumer(promise)
