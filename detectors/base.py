@@ -173,7 +173,7 @@ class Detector(Protocol):
     title: str  # of an alert that it alone would raise: format string of {kind} {value}
     weight: int  # the detector that says most about what happened words the title; below 0: opens no alert
     aspect: str  # what it looks at: findings of different aspects on one actor are not the same twice
-    cause: str  # kind of entity that has to be behind its findings: those at one time that share it are one incident
+    cause: Mapping[str, str]  # by kind that it reports on, the kind that has to be behind: what shares it is one thing
     features: tuple[Feature, ...]
     kinds: tuple[str, ...]  # that it reports on
     techniques: tuple[str, ...]  # ATT&CK

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from detectors.base import HOUR_MS, Detector
 from detectors.fusion import ACTORS, Entity, Evidence, Fusion
-from stream.incident import Incident
+from stream.incident import Incident, strength
 from stream.state import Table
 from stream.trace import TRACED, Trace
 
@@ -27,6 +27,8 @@ ALIAS_MIN: Final = 0.9  # of the events of either: two names of one thing
 TEAM_MIN: Final = 0.9  # of an entity's events, that are of its team
 TEAM_MAX: Final = 0.25  # of all accounts: who has that in common with another has nothing in common
 FRESH_MS: Final = HOUR_MS  # two campaigns do not begin on the same events within the hour
+LEAP: Final = 8.0  # bits by which what has the same cause is so much stronger that it is told by itself
+CAUSES_MAX: Final = 8  # of an incident's findings, the strongest, whose cause is looked up
 CAUSE_MS: Final = 6 * HOUR_MS  # findings of one cause belong together while they are not farther apart
 
 
@@ -55,9 +57,19 @@ class Belonging:
 
     def rows(self, kind: str, value: str, mask: int, start: int = 0) -> npt.NDArray[np.bool_]:
         """The rows of the trace from `start` on that these detectors' evidence on this entity rests on: bool[rows]."""
+        slot = self._tables[kind].slot(value)
+        if slot < 0:  # evicted: rows without one of this kind are not its
+            return np.zeros(max(len(self._trace.rows) - start, 0), np.bool_)
         asked = [d for bit, d in enumerate(self._detectors) if mask >> bit & 1]
         columns = {d.id: {k: self._tables[k].columns[d.id] for k in d.columns} for d in asked}
-        return self._trace.of(kind, self._tables[kind].slot(value), mask, self._detectors, columns, start)
+        return self._trace.of(kind, slot, mask, self._detectors, columns, start)
+
+    def of(self, incident: Incident, start: int = 0) -> npt.NDArray[np.bool_]:
+        """The rows of the trace from `start` on that are the incident's, and others' who do the same."""
+        rows = self.rows(*incident.entity, incident.mask, start)
+        for other in incident.also:
+            rows |= self.rows(*other, start)
+        return rows
 
     def share(self, entity: Entity) -> float:
         """The entity's share of all traffic over about a day."""
@@ -77,9 +89,7 @@ class Belonging:
         fresh = now_ms - incident.crossed <= FRESH_MS
         if incident.entity == entity:
             return fresh
-        if self._one_team(incident, new, fusion, now_ms):
-            return True
-        if any(self._one_cause(incident, each, now_ms) for each in new):
+        if self.alike(incident, new, fusion, now_ms):
             return True
         recent = self._trace.rows["time"] >= incident.start - BEFORE_MS
         mine = self.rows(*entity, self.mask(new)) & recent
@@ -94,12 +104,18 @@ class Belonging:
             return True
         known = {m.detector for m in incident.members.values()}
         if fresh or not (incident.kind in TARGETS or incident.share >= BROAD_MIN):
-            if not fresh and incident.kind in CROWDS and new[0].detector not in known:  # it stands out among its own
-                return False
+            if not fresh and incident.kind in CROWDS and new[0].detector not in known:
+                return entity[0] in CROWDS and within >= ALIAS_MIN  # one alone stands out among its own
             return within >= (ALIKE_MIN if any(e.detector in known for e in new) else WITHIN_MIN)
         goes_on = known & {e.detector for e in fusion.evidence(incident.entity)}
         stronger = fusion.joint(new) > incident.score
         return within >= ALIKE_MIN and not stronger and any(e.detector in goes_on for e in new)
+
+    def alike(self, incident: Incident, new: list[Evidence], fusion: Fusion, now_ms: int) -> bool:
+        """Whether somebody else does the same with events of their own: of one team, or for one cause."""
+        if self._one_team(incident, new, fusion, now_ms):
+            return True
+        return fusion.joint(new) <= incident.score + LEAP and any(self._one_cause(incident, e, now_ms) for e in new)
 
     def alias(self, mine: npt.NDArray[np.bool_], known: Entity, mask: int) -> bool:
         """Whether nearly all rows of either are the other's: two names of one thing. mine: bool[rows]."""
@@ -131,12 +147,18 @@ class Belonging:
     def _one_cause(self, incident: Incident, evidence: Evidence, now_ms: int) -> bool:
         """Whether the incident rests on findings of the same detector behind which there has to be the same cause."""
         detector = next(d for d in self._detectors if d.id == evidence.detector)
-        if not detector.cause or now_ms - incident.last > CAUSE_MS:
+        cause = detector.cause.get(evidence.kind)
+        if cause is None or now_ms - incident.last > CAUSE_MS:
             return False
-        known = [m for m in incident.members.values() if m.detector == detector.id]
+        known = [
+            m for m in incident.members.values() if m.detector == detector.id and detector.cause.get(m.kind) == cause
+        ]
         mask = self.mask([evidence])
-        mine = self.foremost(detector.cause, self.rows(evidence.kind, evidence.value, mask))
-        return mine > 0 and any(mine == self.foremost(detector.cause, self.rows(m.kind, m.value, mask)) for m in known)
+        mine = self.foremost(cause, self.rows(evidence.kind, evidence.value, mask))
+        return mine > 0 and any(
+            mine == self.foremost(cause, self.rows(m.kind, m.value, mask))
+            for m in sorted(known, key=strength)[:CAUSES_MAX]
+        )
 
     def _one_team(self, incident: Incident, new: list[Evidence], fusion: Fusion, now_ms: int) -> bool:
         """Whether the incident is about another of the same team, of whom the same was found, and no less, just now.

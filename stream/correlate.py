@@ -20,9 +20,9 @@ import numpy.typing as npt
 from detectors.base import AT_ONCE, DAY_MS, HOUR_MS, Array, Detector
 from detectors.fusion import Entity, Evidence, Fusion
 from stream.alerts import severity_of
-from stream.belonging import Belonging
+from stream.belonging import TARGETS, Belonging
 from stream.budget import Budget, Spent
-from stream.incident import MEMBERS_MAX, Incident, member
+from stream.incident import ALSO_MAX, MEMBERS_MAX, Incident, accused, has_grown, member
 from stream.little import Little
 from stream.signals import Signal
 from stream.state import Table
@@ -33,7 +33,6 @@ INCIDENTS_MAX: Final = 500  # open at once; beyond, nothing opens and what was h
 REOPEN_MS: Final = 7 * DAY_MS
 SURE: Final = 25.0  # score beyond which entities are ranked by how much they explain
 SEVERITY_STEP: Final = 4.0
-GROWTH_STEP: Final = 4.0  # of the records since the last revision
 NEAR: Final = 2.0  # what is new of an entity may lie so far below what opens an alert, where all of it reaches that
 EXPLAINS: Final = ("issuer", "account", "credential", "client", "network", "source", "resource", "fleet")
 
@@ -81,7 +80,7 @@ class Correlator:
         self.budget.refill(now_ms)
         fresh = max(len(self._trace.rows) - self._trace.fresh, 0)
         for incident in self.open if self._trace.fresh else ():
-            self._absorb(incident, self._belonging.rows(incident.kind, incident.value, incident.mask, fresh))
+            self._absorb(incident, self._belonging.of(incident, fresh))
         self._trace.fresh = 0
         least = self.budget.least()
         signals = fusion.above(least)
@@ -120,6 +119,8 @@ class Correlator:
         score = alone if homes else score
         for incident in self.open:
             if self._belonging.same(incident, new, fusion, now_ms):
+                if self._belonging.alike(incident, new, fusion, now_ms):
+                    self._take_in(incident, entity, new)
                 for each in new:
                     self._join(incident, each, score)
                 return
@@ -141,10 +142,22 @@ class Correlator:
             )  # fmt: skip
             self.open.append(again)
             self.opened += 1
-            since = min(e.time - int(e.window_s * 1000) for e in new)
-            self._absorb(again, self._belonging.rows(*entity, again.mask) & (self._trace.rows["time"] >= since))
+            self._absorb(again, self._belonging.rows(*entity, again.mask) & self._since(new))
         for each in new:
             self._join(again, each, score)
+
+    def _take_in(self, incident: Incident, entity: Entity, new: list[Evidence]) -> None:
+        """Count what left with somebody else who does the same, so far and from now on."""
+        mask = self._belonging.mask(new)
+        rows = self._belonging.rows(*entity, mask) & self._since(new) & ~self._belonging.of(incident)
+        if rows.any() and entity[0] not in TARGETS and len(incident.also) < ALSO_MAX:
+            incident.also.append((*entity, mask))
+            self._absorb(incident, rows)
+
+    def _since(self, new: list[Evidence]) -> npt.NDArray[np.bool_]:
+        """The rows of the trace that are no older than this evidence: bool[rows]."""
+        found: npt.NDArray[np.bool_] = self._trace.rows["time"] >= min(e.time - int(e.window_s * 1000) for e in new)
+        return found
 
     def _told(self, entity: Entity, new: list[Evidence]) -> tuple[Incident | None, float]:
         """The closed incident that told of this side of the entity, or of what is one with it (an account and its only
@@ -209,8 +222,9 @@ class Correlator:
             return True
         if severity_of(incident.score) != severity_of(incident.told_score) and incident.score > incident.told_score:
             return True
-        grown = incident.records >= GROWTH_STEP * max(incident.told_records, 1.0)
-        return grown and now_ms - incident.told_at >= self._update_ms
+        if now_ms - incident.told_at < self._update_ms:
+            return False
+        return has_grown(incident.records, incident.told_records, incident.members.values(), incident.told_accused)
 
     def _close(self, incident: Incident, now_ms: int, emit: Callable[[Signal], None]) -> None:
         self.open.remove(incident)
@@ -225,6 +239,7 @@ class Correlator:
         incident.status = status
         incident.revision += 1
         incident.told_score, incident.told_at, incident.told_records = incident.score, now_ms, incident.records
+        incident.told_accused = accused(incident.members.values())
         emit(self.signal(incident, now_ms))
 
     def signal(self, incident: Incident, now_ms: int) -> Signal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -16,9 +16,13 @@ from stream.state import Table
 from stream.trace import TRACED
 
 MEMBERS_MAX: Final = 500
+ALSO_MAX: Final = (
+    64  # of those who do the same with events of their own: more are named, and what they take is not counted
+)
 RELATED_MAX: Final = 20  # of each kind in an alert; four times as many are counted
 LIFT_MIN: Final = 3.0  # how much more often than in all traffic an entity must be seen to be called related
 SHARE_MIN: Final = 0.02
+GROWTH_STEP: Final = 4.0  # of what left, or of who is named, since the last revision
 ALONE: Final = ("account", "credential", "source")  # kinds that are blocked one by one
 
 
@@ -40,6 +44,7 @@ class Incident(msgspec.Struct):
     told_score: float = -math.inf
     told_at: Ms = 0
     told_records: Amount = 0.0
+    told_accused: Count = 0
     records: Amount = 0.0
     bytes: Amount = 0.0
     subjects: Hashes = msgspec.field(default_factory=list)
@@ -47,6 +52,7 @@ class Incident(msgspec.Struct):
     lines: dict[str, tuple[Line, Line]] = msgspec.field(default_factory=dict)
     members: dict[str, Evidence] = msgspec.field(default_factory=dict)  # by detector, kind and value
     related: dict[str, dict[str, Count]] = msgspec.field(default_factory=dict)
+    also: list[tuple[str, str, Count]] = msgspec.field(default_factory=list)  # kind, value and detectors of others
 
     @property
     def entity(self) -> Entity:
@@ -125,6 +131,16 @@ class Incident(msgspec.Struct):
 def member(evidence: Evidence) -> str:
     """The key of a piece of evidence in an incident: one for each detector and entity."""
     return f"{evidence.detector} {evidence.kind} {evidence.value}"
+
+
+def accused(members: Iterable[Evidence]) -> int:
+    """How many of those that are blocked one by one it names."""
+    return len({(each.kind, each.value) for each in members if each.kind in ALONE})
+
+
+def has_grown(records: float, told_records: float, members: Iterable[Evidence], told_accused: int) -> bool:
+    """Whether so much more left, or so many more are named, than when it was last told, that it is told again."""
+    return records >= GROWTH_STEP * max(told_records, 1.0) or accused(members) >= GROWTH_STEP * max(told_accused, 1)
 
 
 def strength(evidence: Evidence) -> tuple[float, str, str, str]:

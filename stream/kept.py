@@ -35,6 +35,7 @@ class Group(msgspec.Struct):
     told_score: float | None = None  # until it is told: JSON has no infinity
     told_at: int = 0
     told_records: float = 0.0
+    told_accused: int = 0
     status: str = "open"
     turn: int = 0  # number of the signal that it last took, of all signals
     subjects: set[int] = set()

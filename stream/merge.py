@@ -24,8 +24,7 @@ from detectors.fusion import Entity, Evidence, fisher_bits
 from stream.alerts import severity_of
 from stream.budget import Budget
 from stream.config import Config
-from stream.correlate import GROWTH_STEP
-from stream.incident import RELATED_MAX, strength
+from stream.incident import RELATED_MAX, accused, has_grown, strength
 from stream.kept import Group, Kept
 from stream.sensitivity import highest
 from stream.signals import SKETCH, Place, Related, Signal
@@ -139,8 +138,10 @@ class Merger:
             return self._tell(group, "closed", now_ms) if group.status != "closed" else None
         before = group.told_score or 0.0  # what was opened was told
         risen = severity_of(before) != "critical" and self._risen(parts, before)
-        grown = records >= GROWTH_STEP * max(group.told_records, 1.0)
-        due = grown and now_ms - group.told_at >= self._update_ms
+        named = (each for part in parts for each in part.members)
+        due = now_ms - group.told_at >= self._update_ms and has_grown(
+            records, group.told_records, named, group.told_accused
+        )
         return self._tell(group, "update", now_ms) if risen or due or group.status == "closed" else None
 
     def _risen(self, parts: Sequence[Signal], before: float) -> bool:
@@ -158,6 +159,7 @@ class Merger:
         group.revision += 1
         group.status = status
         group.told_score, group.told_at, group.told_records = merged.score, now_ms, merged.records
+        group.told_accused = accused(each for part in group.parts.values() for each in part.members)
         return msgspec.structs.replace(merged, status=status, revision=group.revision)
 
 

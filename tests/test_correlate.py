@@ -242,3 +242,24 @@ def test_a_little_more_of_what_is_told_opens_nothing(score: float, opened: int) 
     assert correlator.opened - before == opened
     assert first.joined(seen("volume", *source, score)) == (not opened)
     assert all(each.score < 12.0 for each in correlator.open if each is not first)  # what is told counts once
+
+
+@pytest.mark.parametrize(("pages", "last", "alerts"), [(1, 40, 1), (2, 40, 2), (1, 800, 2)])
+def test_who_guess_on_one_page_one_after_the_other_are_one_alert(pages: int, last: int, alerts: int) -> None:
+    """Accounts that have nothing in common: not a network, a program or a session. On another page it is another, and
+    so is who does it far more than those before."""  # fmt: skip
+    guesses = [
+        event(WHEN + n * 45 * 60_000 + j * 400_000 // many, f"thief-{n}", "read", f"/receipts-{n % pages}",
+              outcome="failure", credential=f"stolen-{n}", issuer="", source_ip=f"198.{18 + n}.7.9",
+              user_agent=f"phone/{n}", subject="", object=f"r{n * 1_000 + j}", records=0)
+        for n, many in enumerate([8, 8, 8, 8, 8, last]) for j in range(many)
+    ]  # fmt: skip
+    honest = [
+        event(START_MS + k * 120_000, f"c{k % 500}", "read", f"/receipts-{k % 2}", object=f"r{k}", records=1)
+        for k in range((WHEN - START_MS) // 120_000)
+    ]
+    guessing = msgspec.structs.replace(VOLUME, detectors={each: each == "miss_rate" for each in catalog.detector_ids()})
+    _, told = run([block([*usual(), *honest, *guesses])], guessing)
+    assert len([a for a in told if a.status == "open"]) == alerts
+    named = {e.value for a in told for e in (a.entity, *a.related)}
+    assert {f"thief-{n}" for n in range(6)} <= named, "what each of them did is counted"

@@ -105,6 +105,19 @@ def test_it_is_closed_once_every_partition_has_closed_and_told_once() -> None:
     assert merger.take(signal(1, revision=2, status="closed"))[1] is None
 
 
+@pytest.mark.parametrize(("named", "after_s", "told"), [(3, 900, False), (4, 900, True), (4, 899, False)])
+def test_it_is_told_again_once_many_more_are_named(named: int, after_s: int, told: bool) -> None:
+    """Those who are blocked one by one; and not more often than is asked for."""
+    merger = Merger(config(2))
+    opened = merger.take(signal(0))[1]
+    assert opened is not None
+    more = [found("account", f"a-{n}", 12.0) for n in range(named)]
+    given = signal(0, revision=2, status="update")
+    given = msgspec.structs.replace(given, members=[*given.members, *more], told=given.told + after_s * 1000)
+    update = merger.take(given)[1]
+    assert (update is not None and update.status == "update") == told
+
+
 def test_what_is_delivered_again_is_told_no_more() -> None:
     merger = Merger(config(4))
     for _ in range(3):

@@ -8,11 +8,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import HOUR_MS, KINDS, Array, Columns, Feature
+from detectors.base import HOUR_MS, KINDS, SERVICE, Array, Columns, Feature
 from detectors.baselines.calibration import Survival
 
 MACHINES_PARTS: Final = 8.0  # of what chance may spend, for where machines are
 NEAR_LEVELS: Final = 8  # below the gate: from here on what adds up over days marks its events, for an alert to show
+
+
+def parts_by_place(kind: str, klass: int) -> float:
+    """Machines do not travel, and a key that does is what thieves want most: theirs is a larger part."""
+    return MACHINES_PARTS if klass >= SERVICE and kind in ("account", "credential") else 1.0
 
 
 class Calibrated:

@@ -106,7 +106,7 @@ def _expected(r: Array, team: Array, grouped: bool, population: Array, f: int) -
     n = np.float64(r["long"][0])
     own = min(max((np.float64(r["long"][1 + f]) + PRIOR * share) / (n + PRIOR), 0.01), SHARE_MAX)
     error = math.sqrt(own * (1.0 - own) / (min(n, CERTAIN) + PRIOR))
-    return min(own + error + common, SHARE_MAX), common
+    return min(own + error + common, 1.0), common  # who does nothing else can do no more of it
 
 
 @inline
@@ -207,7 +207,7 @@ class Browsing(Calibrated):
     title = "Looks at people without working on them: {kind} {value}"
     weight = 1
     aspect = "purpose"
-    cause = ""
+    cause: Mapping[str, str] = {}
     capped = True
     techniques: tuple[str, ...] = ("T1213", "T1119", "T1078")
     features: tuple[Feature, ...] = (

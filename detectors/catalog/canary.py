@@ -41,7 +41,7 @@ class Canary:
     title = "A planted record was read by {kind} {value}"
     weight = 4
     aspect = "planted"
-    cause = ""
+    cause: Mapping[str, str] = {}
     techniques = ("T1213", "T1530", "T1083")
     features = (Feature("planted", "reads", "read what was planted and nobody has reason to read"),)
     kinds = ("account",)

@@ -38,7 +38,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.base import CLASSES, EMPLOYEE, FINDING, KINDS, SERVICE, Array, Feature, Frame
-from detectors.baselines.calibrated import MACHINES_PARTS
+from detectors.baselines.calibrated import parts_by_place
 from detectors.baselines.calibration import LEVELS, NOTHING
 from detectors.baselines.places import APPEARS, BOTH, CLIENT, NETWORK, PLACE_FIELDS, RETURNS, STAYS, move_to, place_of
 from detectors.baselines.share import SHARE, SHARE_FIELDS, SUSPECT_WEIGHT, TRIAL, ShareDetector
@@ -242,7 +242,7 @@ class Concurrency(ShareDetector):
     title = "Used from two places at the same time: {kind} {value}"
     weight = 1
     aspect = "place"
-    cause = ""
+    cause: Mapping[str, str] = {}
     techniques = ("T1539", "T1550.004", "T1078")
     features = (
         Feature(
@@ -318,5 +318,5 @@ class Concurrency(ShareDetector):
         return 1
 
     def parts(self, kind: str, klass: int) -> float:
-        """Machines do not travel, and a key that does is what thieves want most: theirs is a larger part."""
-        return MACHINES_PARTS if klass >= SERVICE and kind in ("account", "credential") else 1.0
+        """Larger where a machine is told of."""
+        return parts_by_place(kind, klass)

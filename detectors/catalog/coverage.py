@@ -143,7 +143,7 @@ class Coverage(Calibrated):
     title = "Data of people whom nobody here usually reads: {kind} {value}"
     weight = 2
     aspect = "whom"  # of so many, how many are strangers: that is no matter of how many
-    cause = ""
+    cause: Mapping[str, str] = {}
     techniques = ("T1213", "T1119")
     features = (
         Feature(

@@ -250,7 +250,7 @@ class Dormant(ShareDetector):
     title = "Silent for long, and now reading: {kind} {value}"
     weight = 1
     aspect = "place"
-    cause = ""
+    cause: Mapping[str, str] = {}
     techniques = ("T1078", "T1078.004")
     features = (
         Feature(

@@ -75,7 +75,7 @@ class Drip(Calibrated):
     title = "More than its usual pace, day after day: {kind} {value}"
     weight = 1
     aspect = "amount"
-    cause = ""
+    cause: Mapping[str, str] = {}
     capped = True  # few days do not teach a tail
     techniques = ("T1213", "T1030")
     features = (
@@ -237,5 +237,5 @@ def _findings(
     out = np.zeros(len(at), FINDING)
     out["event"], out["time"], out["slot"] = -1, now_ms, slots[at]
     out["kind"], out["klass"], out["horizon"], out["feature"] = number, rows["klass"][at], 1, f
-    out["bits"], out["observed"], out["expected"] = raw[at], rows["sum"][at, f], np.expm1(expected[at])
+    out["bits"], out["observed"], out["expected"] = raw[at], rows["sum"][at, f], np.expm1(np.maximum(expected[at], 0.0))
     return out

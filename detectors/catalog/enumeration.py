@@ -290,13 +290,13 @@ class Enumeration(Calibrated):
     title = "Identifiers of others walked by {kind} {value}"
     weight = 2
     aspect = "amount"
-    cause = ""
     techniques = ("T1119", "T1213", "T1190")
     features = (
         Feature("steps", "identifiers", "{observed} identifiers read in order in {window}, where {expected} are usual"),
         Feature("foreign", "reads", "{observed} reads of other people's data in {window}, where {expected} are usual"),
     )
     kinds = (*USERS, *PLACES, "resource")
+    cause: Mapping[str, str] = dict.fromkeys(kinds, "resource")  # many who walk one page at one time are one
     columns: Mapping[str, np.dtype[Any]] = {
         **dict.fromkeys(USERS, walk_dtype(4)),
         **dict.fromkeys(PLACES, walk_dtype(16)),

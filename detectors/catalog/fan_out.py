@@ -83,7 +83,7 @@ class FanOut(LevelDetector):
     title = "Many people's data read by {kind} {value}"
     weight = 2
     aspect = "amount"
-    cause = ""
+    cause: Mapping[str, str] = {}
     techniques = ("T1213", "T1550.001", "T1119")
     features = (
         Feature(

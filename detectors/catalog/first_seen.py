@@ -28,7 +28,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.base import CLASSES, DAILY, DAY_MS, EMPLOYEE, FINDING, KINDS, SERVICE, WINDOWS_S, Array, Feature, Frame
-from detectors.baselines.calibrated import MACHINES_PARTS
+from detectors.baselines.calibrated import parts_by_place
 from detectors.baselines.calibration import LEVELS
 from detectors.baselines.daily_share import SLOW_S, count, daily_share, trial, usual
 from detectors.baselines.share import SHARE_FIELDS, SUSPECT_WEIGHT, TRIAL, YOUNG_MS, ShareDetector
@@ -263,7 +263,6 @@ class FirstSeen(ShareDetector):
     title = "New places for {kind} {value}"
     weight = 0
     aspect = "place"
-    cause = ""
     techniques = ("T1078", "T1550.001", "T1090")
     features = (
         Feature(
@@ -277,6 +276,7 @@ class FirstSeen(ShareDetector):
         ),
     )  # fmt: skip
     kinds = ("account", *CROWDS)
+    cause: Mapping[str, str] = dict.fromkeys(("network", "client", "issuer"), "resource")  # what crowds come for
     columns: Mapping[str, np.dtype[Any]] = {"account": PLACES, **dict.fromkeys(CROWDS, CROWD)}
 
     def __init__(self, offset_bits: float) -> None:
@@ -332,5 +332,5 @@ class FirstSeen(ShareDetector):
         return 1
 
     def parts(self, kind: str, klass: int) -> float:
-        """Machines do not travel, and a key that does is what thieves want most: theirs is a larger part."""
-        return MACHINES_PARTS if klass >= SERVICE and kind in ("account", "credential") else 1.0
+        """Larger where a machine is told of."""
+        return parts_by_place(kind, klass)

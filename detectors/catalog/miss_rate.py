@@ -224,7 +224,6 @@ class MissRate(ShareDetector):
     title = "Guessing or scanning by {kind} {value}"
     weight = 0
     aspect = "failure"
-    cause = ""
     techniques = ("T1110.004", "T1595.003", "T1087")
     features = (
         Feature(
@@ -233,6 +232,7 @@ class MissRate(ShareDetector):
         ),
     )  # fmt: skip
     kinds = ("account", "source", "network", "client", "resource")
+    cause: Mapping[str, str] = dict.fromkeys(kinds, "resource")  # many who guess on one page at one time are one
     columns: Mapping[str, np.dtype[Any]] = {
         "account": ENTITY_MISSES, "source": ENTITY_MISSES, **dict.fromkeys(PLACES, PLACE),
     }  # fmt: skip

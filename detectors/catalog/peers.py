@@ -145,7 +145,7 @@ class Peers(Calibrated):
     title = "Works unlike all of its group: {kind} {value}"
     weight = 1
     aspect = "amount"  # what it sees is what `volume` and `fan_out` see, of the same hours
-    cause = ""
+    cause: Mapping[str, str] = {}
     capped = True
     techniques: tuple[str, ...] = ("T1078", "T1213", "T1119")
     features: tuple[Feature, ...] = (

@@ -261,7 +261,7 @@ class Rhythm(ShareDetector):
     title = "A machine out of its rhythm: {kind} {value}"
     weight = 1
     aspect = "rhythm"
-    cause = ""
+    cause: Mapping[str, str] = {}
     techniques = ("T1029", "T1078", "T1119", "T1528")
     features = (
         Feature("pace", "s", "was used {observed} s after its last use, where {expected} s are usual"),

@@ -125,7 +125,7 @@ class Silence(Calibrated):
     title = "Nothing comes of {kind} {value}"
     weight = -1
     aspect = "silence"
-    cause = ""
+    cause: Mapping[str, str] = {}
     capped = True
     techniques: tuple[str, ...] = ("T1562.008", "T1562", "T1070")
     features: tuple[Feature, ...] = (

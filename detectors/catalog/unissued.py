@@ -214,7 +214,6 @@ class Unissued(ShareDetector):
     title = "Tokens that no login issued are reading data: {kind} {value}"
     weight = 3
     aspect = "issuance"
-    cause = "issuer"  # whoever forges, forges with an issuer's key
     techniques = ("T1606", "T1550.001", "T1528")
     features = (
         Feature(
@@ -224,6 +223,7 @@ class Unissued(ShareDetector):
         ),
     )
     kinds = CROWDS
+    cause: Mapping[str, str] = dict.fromkeys(kinds, "issuer")  # whoever forges, forges with an issuer's key
     columns: Mapping[str, np.dtype[Any]] = {
         "credential": CREDENTIAL, "fleet": AUTHORITY, "issuer": AUTHORITY, "network": SHARE, "client": SHARE,
     }  # fmt: skip

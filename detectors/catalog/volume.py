@@ -34,7 +34,7 @@ class Volume(LevelDetector):
     title = "Unusual volume read by {kind} {value}"
     weight = 1
     aspect = "amount"
-    cause = ""
+    cause: Mapping[str, str] = {}
     techniques = ("T1530", "T1213", "T1020")
     features = (
         Feature(

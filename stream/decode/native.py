@@ -1,7 +1,8 @@
 """The native format: one JSON object a line whose fields are those of `AccessEvent`.
 
-Fields: as they are named. Null is the same as absent; unknown fields are skipped by the parser without being looked at,
-and so not counted: counting them would cost a second parse.
+Fields: as they are named. `account` is required: for whoever reads without being logged in, put the address there.
+Null is the same as absent; unknown fields are skipped by the parser without being looked at, and so not counted:
+counting them would cost a second parse.
 Cannot tell: nothing; it is what the others are decoded into.
 """
 

@@ -269,7 +269,7 @@ class Twin:
         doubt = False
         for f, hit in enumerate(hits):
             own = (self.long[1 + f] + PRIOR * shares[f]) / (self.long[0] + PRIOR)
-            q = min(own + math.sqrt(own * (1 - own) / (min(self.long[0], CERTAIN) + PRIOR)), 0.999)
+            q = min(own + math.sqrt(own * (1 - own) / (min(self.long[0], CERTAIN) + PRIOR)), 1 - 1e-9)
             for j, theta in enumerate(THETAS):
                 q1 = theta * q / (1 - q + theta * q)
                 step = math.log(q1 / q) if hit else math.log((1 - q1) / (1 - q))
@@ -304,6 +304,19 @@ def test_it_counts_as_its_naive_twin_does(gaps_h: list[int], data: st.DataObject
     assert row["recent"] == pytest.approx(twin.recent, rel=1e-3, abs=1e-4)
     assert row["long"] == pytest.approx(twin.long, rel=1e-3, abs=1e-4)
     assert row["log"] / UNIT == pytest.approx(np.array(twin.log), abs=0.05 + 0.01 * len(gaps_h))
+
+
+def test_who_never_does_anything_else_cannot_do_more_of_it() -> None:
+    """A program that always reads one page: what is certain is no evidence, however often it comes."""
+    pipeline, mine = alone()
+    mine._classes[2] = 40_000.0, 39_990.0, 39_990.0
+    pipeline.process(
+        block(e for n in range(20_000) for e in visit("ann", "", START_MS + n * 60_000, f"p-{n}", 1, False))
+    )
+    table = pipeline.tables["account"]
+    row = table.columns["browsing"][table.slot("ann")]
+    assert row["long"][0] > 10_000.0
+    assert not row["log"].any()
 
 
 def test_of_more_visits_than_are_held_the_rest_is_not_judged_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,7 +233,7 @@ class Twin:
         n, k = self.day_trials, self.day_hits
         base = (self.population[1] + 0.5) / (self.population[0] + 1.0)
         q = max((self.long_hits + 3.0 * base) / (self.long_trials + 3.0), 0.01)
-        expected = min(q + math.sqrt(q * (1.0 - q) / (self.long_trials + 3.0)), 0.99)
+        expected = min(q + math.sqrt(q * (1.0 - q) / (self.long_trials + 3.0)), 1.0 - 1e-9)
         odds = 3.0 * expected / (1.0 - expected)
         other = odds / (1.0 + odds)  # the share at three times the odds
         gain = k * math.log(other / expected) + (n - k) * math.log((1.0 - other) / (1.0 - expected))
