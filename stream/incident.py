@@ -16,9 +16,7 @@ from stream.state import Table
 from stream.trace import TRACED
 
 MEMBERS_MAX: Final = 500
-ALSO_MAX: Final = (
-    64  # of those who do the same with events of their own: more are named, and what they take is not counted
-)
+ALSO_MAX: Final = 64  # of those who do the same: what more of them take is not counted, they are only named
 RELATED_MAX: Final = 20  # of each kind in an alert; four times as many are counted
 LIFT_MIN: Final = 3.0  # how much more often than in all traffic an entity must be seen to be called related
 SHARE_MIN: Final = 0.02

@@ -12,6 +12,7 @@ from detectors import catalog
 from detectors.base import ENTITY, KINDS, Detector
 from stream.config import Config
 from stream.pipeline import Pipeline
+from stream.trace import TRACED
 from tests.streams import START_MS, block, event, regulars, run
 
 IDS = catalog.detector_ids()
@@ -50,6 +51,7 @@ def test_its_kinds_features_and_words_fit_together(name: str) -> None:
     found = detector(name)
     assert found.id == name
     assert set(found.kinds) <= set(KINDS)
+    assert set(found.cause) <= set(found.kinds) and set(found.cause.values()) <= set(TRACED)
     assert found.features
     assert found.title.format(kind="account", value="a")
     for feature in found.features:

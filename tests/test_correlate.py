@@ -20,6 +20,7 @@ from stream.config import Config
 from stream.correlate import Correlator
 from stream.events import AccessEvent
 from stream.incident import Incident, member
+from stream.trace import TRACED
 from tests.detectors.scenes import WHEN, usual
 from tests.streams import DAY_MS, HOUR_MS, START_MS, block, event, run
 
@@ -112,11 +113,43 @@ def test_all_traffic_takes_in_only_what_it_was_told_for(found_by: str, joins: bo
     assert correlator._belonging.same(everything, [seen("volume", "account", "job-3", 5.0)], fusion, now) == joins
 
 
-def machines_are_busy() -> tuple[Correlator, Fusion, int]:
-    """Four machines that take more than ever, and ten minutes after they began."""
+@pytest.mark.parametrize("kind", ["client", "network", "account"])
+def test_a_crowd_within_a_crowd_is_no_other_matter(kind: str) -> None:
+    """Hours later all of it is found to be of one program; one key that does something else is another matter."""
+    correlator, fusion, now = machines_are_busy()
+    correlator._trace.rows["marks"] |= np.uint16(correlator._belonging.mask([seen("first_seen", "", "", 0.0)]))
+    busy = incident(correlator, ("issuer", "iam"), "volume", now - 4 * HOUR_MS)
+    value = {"client": "batch/1", "network": "10.0.0.0/24", "account": "job-3"}[kind]
+    assert correlator._belonging.same(busy, [seen("first_seen", kind, value, 5.0)], fusion, now) == (kind != "account")
+
+
+@pytest.mark.parametrize(
+    ("kind", "score", "hours", "joins"),
+    [("network", 6.0, 2, True), ("network", 15.5, 2, False), ("network", 6.0, 7, False), ("account", 6.0, 2, False)],
+)
+def test_crowds_that_come_for_one_page_are_one(kind: str, score: float, hours: int, joins: bool) -> None:
+    """From two networks that have nothing else in common; of two accounts it would say nothing."""
+    correlator, fusion, now = machines_are_busy(apart=True)
+    correlator._trace.rows["marks"] |= np.uint16(correlator._belonging.mask([seen("first_seen", "", "", 0.0)]))
+    one, other = ("10.2.0.0/24", "10.3.0.0/24") if kind == "network" else ("job-2", "job-3")
+    first = incident(correlator, (kind, one), "first_seen", now - 2 * HOUR_MS)
+    first.last = now - hours * HOUR_MS
+    assert correlator._belonging.same(first, [seen("first_seen", kind, other, score)], fusion, now) == joins
+
+
+def test_who_is_forgotten_has_no_rows() -> None:
+    """Else those without an address, say, would be those of an address that is known no more."""
+    correlator, _, _ = machines_are_busy()
+    correlator._trace.rows["slots"][:, TRACED.index("source")] = -1
+    assert not correlator._belonging.rows("source", "192.0.2.1", 3).any()
+
+
+def machines_are_busy(apart: bool = False) -> tuple[Correlator, Fusion, int]:
+    """Four machines, of one network or apart, that take more than ever, and ten minutes after they began."""
     burst = [
         event(WHEN + j * 10_000 + n, f"job-{n}", "export", "warehouse", account_kind="service", credential=f"key-{n}",
-              issuer="iam", source_ip=f"10.0.0.{n}", user_agent="batch/1", subject="", records=50_000)
+              issuer="iam", source_ip=f"10.{n}.0.1" if apart else f"10.0.0.{n}", user_agent="batch/1", subject="",
+              records=50_000)
         for n in range(2, 6) for j in range(60)
     ]  # fmt: skip
     two = msgspec.structs.replace(VOLUME, detectors=VOLUME.detectors | {"first_seen": True})

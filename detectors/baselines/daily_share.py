@@ -29,7 +29,6 @@ DAY_S: Final = 86_400
 SLOW_S: Final = 7.0 * DAY_S, 28.0 * DAY_S  # while memory fills, and then
 PRIOR_TRIALS: Final = 3.0  # of its class: more would be a bias that a run adds up
 SHARE_LEAST: Final = 0.01
-SHARE_MOST: Final = 1.0
 STEADY: Final = 200.0  # trials beyond which a share says no more: it drifts by itself
 ODDS: Final = 3.0
 GAIN_MAX: Final = 3.0  # nats that a day adds to a run: one odd day is none
@@ -82,7 +81,7 @@ def _expected(r: Array, f: int, pop: Array, crowd: Array, shared: bool) -> float
         n = max(n - np.float64(r["trials"][f]), 0.0)
         k = max(k - np.float64(r["hits"][f]), 0.0)
     own += math.sqrt(own * (1.0 - own) / (r["long_trials"][f] + PRIOR_TRIALS))
-    share: float = min(max(own, (k + PEERS_TRIALS * own) / (n + PEERS_TRIALS)), SHARE_MOST)
+    share: float = min(max(own, (k + PEERS_TRIALS * own) / (n + PEERS_TRIALS)), 1.0)
     return share
 
 

@@ -51,7 +51,6 @@ CLASS_MIN: Final = 300.0
 CLASS_VISITS: Final = 50_000.0  # that a class remembers
 REST_MIN: Final = 5.0  # recent visits of a group's others, before they say what is common
 COMMON_MAX: Final = 0.1  # where more is common to its group, an account is not in doubt
-SHARE_MAX: Final = 0.999
 HITS_MIN: Final = 10  # fewer people are not worth a word
 KNOWN_MIN: Final = 30.0  # visits of its own, from which on an account that is in doubt learns less
 DOUBT_BITS: Final = 3.0
@@ -104,7 +103,7 @@ def _expected(r: Array, team: Array, grouped: bool, population: Array, f: int) -
             then = min(max(np.float64(team["long"][1 + f] - r["long"][1 + f]) / usual, 0.01), 0.99)
             common = max(now - then - math.sqrt(then * (1.0 - then) / rest), 0.0)
     n = np.float64(r["long"][0])
-    own = min(max((np.float64(r["long"][1 + f]) + PRIOR * share) / (n + PRIOR), 0.01), SHARE_MAX)
+    own = min(max((np.float64(r["long"][1 + f]) + PRIOR * share) / (n + PRIOR), 0.01), 1.0)
     error = math.sqrt(own * (1.0 - own) / (min(n, CERTAIN) + PRIOR))
     return min(own + error + common, 1.0), common  # who does nothing else can do no more of it
 
