@@ -105,6 +105,20 @@ def test_it_is_closed_once_every_partition_has_closed_and_told_once() -> None:
     assert merger.take(signal(1, revision=2, status="closed"))[1] is None
 
 
+@given(st.lists(st.lists(st.integers(1, 40), max_size=8), max_size=6))
+def test_of_all_sketches_the_smallest_are_kept_and_no_more(sketches: list[list[int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stream.merge.SKETCH", 8)
+        merger = Merger(config(2))
+        for n, each in enumerate(sketches):
+            given = signal(n % 2, revision=n + 1, subjects=(9,))
+            merger.take(msgspec.structs.replace(given, subjects=sorted(set(each)), sources=sorted(set(each))))
+        for group in merger.groups.values():
+            naive = sorted({x for each in sketches for x in each})[:8]
+            assert (sorted(group.subjects), sorted(group.sources)) == (naive, naive)
+            assert (merge(group, 2).subjects, merge(group, 2).sources) == (naive, naive)
+
+
 @pytest.mark.parametrize(("named", "after_s", "told"), [(3, 900, False), (4, 900, True), (4, 899, False)])
 def test_it_is_told_again_once_many_more_are_named(named: int, after_s: int, told: bool) -> None:
     """Those who are blocked one by one; and not more often than is asked for."""

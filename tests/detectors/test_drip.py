@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from detectors import catalog
 from detectors.baselines.frozen import BLOCK_DAYS, DAILY, FIRST_DAYS, UNIT, learn
 from detectors.baselines.sequential import LAMBDAS, Z_MAX, bits, grown, needed, psi
+from detectors.catalog.drip import _findings
 from stream.config import Config
 from stream.events import AccessEvent
 from tests.detectors.scenes import entities
@@ -162,3 +163,12 @@ def test_the_reference_is_the_first_days_and_then_moves_in_blocks(days: list[flo
             assert abs(twin - before) <= math.log(2.0) + 1e-9
             rows["block"] = (rows["block"] + 1) % BLOCK_DAYS
         assert math.isclose(rows["ref"][0, 0] / UNIT, twin, abs_tol=0.03)
+
+
+@given(st.lists(st.floats(-5.0, 20.0), min_size=1, max_size=5))
+def test_no_less_than_nothing_is_expected(expected: list[float]) -> None:
+    """Of those who mostly show nothing, and whose peers show less, the logarithm may be below zero."""
+    n = len(expected)
+    rows = np.zeros(n, [("klass", np.int8), ("sum", np.float64, (3,))])
+    found = _findings(np.arange(n), rows, np.arange(n), 0, 2, 0, np.ones(n), np.array(expected))
+    assert found["expected"] == pytest.approx([math.exp(max(x, 0.0)) - 1.0 for x in expected])
