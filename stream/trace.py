@@ -51,10 +51,10 @@ class Trace:
         rows["time"] = frame.time[marked]
         rows["origin"] = origin[marked]
         rows["line"] = line[marked]
-        subject = frame.hashes["subject"][marked]
-        rows["subject"] = np.where(subject != 0, subject, frame.hashes["account"][marked])
         rows["group"] = frame.hashes["group"][marked]
-        reads = frame.reads[marked]
+        reads, subject = frame.reads[marked], frame.hashes["subject"][marked]
+        whose = np.where(subject != 0, subject, frame.hashes["account"][marked])
+        rows["subject"] = np.where(reads, whose, np.uint64(0))  # of whom nothing was read, nothing left
         rows["records"] = np.where(reads, frame.records[marked], 0.0)
         rows["bytes"] = np.where(reads, frame.bytes[marked], 0.0)
         rows["marks"] = frame.marks[marked]

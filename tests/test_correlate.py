@@ -295,3 +295,4 @@ def test_who_guess_on_one_page_one_after_the_other_are_one_alert(pages: int, las
     assert len([a for a in told if a.status == "open"]) == alerts
     named = {e.value for a in told for e in (a.entity, *a.related)}
     assert {f"thief-{n}" for n in range(6)} <= named, "what each of them did is counted"
+    assert not any(a.impact.subjects for a in told if a.impact), "of whom nothing was read, nothing left"
