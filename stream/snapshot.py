@@ -29,6 +29,7 @@ import orjson
 
 from stream.changes import PIECE_BYTES, ROW_BYTES_MAX, Array, Changes, gathered, raw, row_bytes, scattered
 from stream.dtypes import NoDtype, described, dtype_of
+from stream.typeinfo import ready_for_threads
 
 MAGIC: Final = b"TRIPLINE"
 WHOLE, DELTA = 1, 2  # format versions
@@ -76,6 +77,9 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arrays: list[_Entry]
     base: _Count | None = None
     indexes: list[_Index] = []
+
+
+ready_for_threads(_Header)
 
 
 class Refused(Exception):  # noqa: N818 - it is a verdict on a file

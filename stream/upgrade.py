@@ -26,6 +26,7 @@ from stream.errors import TriplineError
 from stream.incident import Incident
 from stream.signals import Count, Ms
 from stream.trace import ROW
+from stream.typeinfo import ready_for_threads
 
 # Fields of detectors' columns that are places in arrays of theirs, and how long those are.
 INDEXES: Final = {
@@ -57,6 +58,9 @@ class Values(msgspec.Struct):
     correlator: Saved
     detectors: list[str] | None = None
     since: dict[str, Ms] = {}
+
+
+ready_for_threads(Values)
 
 
 class Kept(NamedTuple):
