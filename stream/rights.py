@@ -78,13 +78,16 @@ async def hidden(kafka: Kafka, topics: Sequence[str]) -> set[str]:
 
 @asynccontextmanager
 async def _broker(kafka: Kafka) -> AsyncIterator[Ask]:
-    """One of the brokers, to be asked: rights are the same at all."""
+    """One of the brokers that can be reached, to be asked: rights are the same at all."""
     client = AIOKafkaClient(**connection(kafka))
     try:
         await client.bootstrap()
-        node = client.get_random_node()
-        if node is None:
-            raise KafkaConnectionError("no broker is known")
+        for broker in client.cluster.brokers():
+            if await client.ready(broker.nodeId):
+                node = broker.nodeId
+                break
+        else:
+            raise KafkaConnectionError("no broker can be reached")
 
         async def ask(request: Any) -> Any:
             return await client.send(node, request)

@@ -11,11 +11,11 @@ import sys, threading
 import msgspec
 from stream.upgrade import Values
 sys.setswitchinterval(1e-6)
-together = threading.Barrier(4)
+together = threading.Barrier(16)
 def make():
     together.wait()
     msgspec.convert({value}, Values)
-threads = [threading.Thread(target=make) for _ in range(4)]
+threads = [threading.Thread(target=make) for _ in range(16)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 """
@@ -26,5 +26,5 @@ SNAPSHOT = {
 
 
 def test_partitions_may_be_recovered_in_threads_of_a_new_process() -> None:
-    ended = [subprocess.Popen([sys.executable, "-c", RACE.format(value=repr(SNAPSHOT))]) for _ in range(4)]
-    assert [process.wait() for process in ended] == [0] * 4
+    ended = [subprocess.Popen([sys.executable, "-c", RACE.format(value=repr(SNAPSHOT))]) for _ in range(8)]
+    assert [process.wait() for process in ended] == [0] * 8
