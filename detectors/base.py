@@ -8,7 +8,7 @@ does is a function of the events in their order; the cuts between frames come fr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
@@ -113,9 +113,33 @@ class Frame:
     marks: npt.NDArray[np.uint16]
     late: npt.NDArray[np.bool_]
     feed: npt.NDArray[np.uint64]
+    whole: Frame | None = None  # of which it is a part
+    at: int = 0  # where in that
+    derived: dict[Callable[[Frame], Array], Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time)
+
+    def of(self, derive: Callable[[Frame], Array]) -> Array:
+        """What `derive` makes of each event by nothing but its own columns: an array of n rows.
+
+        It is worked out once for all that came together, since frames are short where little happens.
+        """
+        if self.whole is not None:
+            return self.whole.of(derive)[self.at : self.at + len(self.time)]
+        if derive not in self.derived:
+            self.derived[derive] = derive(self)
+        return self.derived[derive]
+
+    def part(self, start: int, stop: int, touch: dict[str, Array]) -> Frame:
+        """The events from one place to another, in the memory of all, with what was known of their entities."""
+        cut = slice(start, stop)
+        return Frame(
+            self.start + start, self.time[cut], self.action[cut], self.klass[cut], self.succeeded[cut],
+            self.reads[cut], self.records[cut], self.bytes[cut], self.learn[cut], touch,
+            {name: column[cut] for name, column in self.hashes.items()}, self.number[cut], self.marks[cut],
+            self.late[cut], self.feed[cut], self, start,
+        )  # fmt: skip
 
 
 def number(value: float) -> str:

@@ -2,6 +2,9 @@
 
 Kernels are numba functions over numpy arrays: no allocation, no exception, one pass in the order of the events, so that
 where a batch is cut changes nothing. They are compiled once and cached on disk beside their source.
+
+Since they allocate nothing, nothing in them is counted (`_nrt`): else each helper that is given an array counts it up
+and down again, atomically, which took longer than most of them do. What would allocate does not compile.
 """
 
 from __future__ import annotations
@@ -33,21 +36,26 @@ def _load_numba() -> Any:
 
 
 _numba = _load_numba()
+_cgutils, _extending, _types = (importlib.import_module(f"numba.core.{n}") for n in ("cgutils", "extending", "types"))
+_ir = importlib.import_module("llvmlite.ir")
+
+
+_COMPILED: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
 
 
 def kernel(function: F) -> F:
     """Compile `function` with numba, cached on disk; division follows C (a kernel checks its own denominators)."""
-    return cast(F, _numba.njit(cache=True, error_model="numpy")(function))
+    return cast(F, _numba.njit(**_COMPILED)(function))
 
 
 def unlocked(function: F) -> F:
     """As `kernel`, for passes over gigabytes: the interpreter's lock is free meanwhile, so an event loop goes on."""
-    return cast(F, _numba.njit(cache=True, error_model="numpy", nogil=True)(function))
+    return cast(F, _numba.njit(**_COMPILED, nogil=True)(function))
 
 
 def inline(function: F) -> F:
     """As `kernel`, for small helpers that belong inside the loops of others."""
-    return cast(F, _numba.njit(cache=True, error_model="numpy", inline="never")(function))
+    return cast(F, _numba.njit(**_COMPILED, inline="never")(function))
 
 
 AHEAD = 8  # rows before a row is needed that it is asked for
@@ -56,37 +64,59 @@ LINE = 64  # bytes that memory hands out at a time
 
 def _prefetch() -> Any:
     """The LLVM intrinsic, over every cache line of one row."""
-    core = {name: importlib.import_module(f"numba.core.{name}") for name in ("cgutils", "extending", "types")}
-    ir = importlib.import_module("llvmlite.ir")
-    cgutils, types = core["cgutils"], core["types"]
-    byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-    hint = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+    byte, word = _ir.IntType(8).as_pointer(), _ir.IntType(32)
+    hint = _ir.FunctionType(_ir.VoidType(), [byte, word, word, word])
 
     def prefetch(_typing: Any, array: Any, index: Any) -> Any:
-        if not isinstance(array, types.Array):
+        if not isinstance(array, _types.Array):
             return None
 
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             kind = signature.args[0]
-            where = context.cast(builder, arguments[1], signature.args[1], types.intp)
-            row = cgutils.get_item_pointer(
-                context, builder, kind, context.make_array(kind)(context, builder, arguments[0]), [where]
-            )
-            ask = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0i8")
-            row = builder.bitcast(row, byte)
+            row = builder.bitcast(_at(context, builder, signature, arguments), byte)
+            ask = _cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0i8")
             for offset in range(0, context.get_abi_sizeof(context.get_data_type(kind.dtype)), LINE):
-                line = builder.gep(row, [ir.IntType(64)(offset)])
+                line = builder.gep(row, [_ir.IntType(64)(offset)])
                 builder.call(ask, [line, word(1), word(3), word(1)])  # to write it; to keep it near; data
             return context.get_dummy_value()
 
-        return types.void(array, index), code
+        return _types.void(array, index), code
 
-    return core["extending"].intrinsic(prefetch)
+    return _extending.intrinsic(prefetch)
+
+
+def _word() -> Any:
+    """One load of eight bytes, wherever they lie: put together byte by byte it is eight, and as many shifts."""
+
+    def word(_typing: Any, array: Any, index: Any) -> Any:
+        if not isinstance(array, _types.Array):
+            return None
+
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            eight = _ir.IntType(64)
+            place = builder.bitcast(_at(context, builder, signature, arguments), eight.as_pointer())
+            return builder.load(place, align=1)
+
+        return _types.uint64(array, index), code
+
+    return _extending.intrinsic(word)
+
+
+def _at(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """The pointer to array[index], of an array and an index that are the arguments."""
+    kind = signature.args[0]
+    where = context.cast(builder, arguments[1], signature.args[1], _types.intp)
+    return _cgutils.get_item_pointer(
+        context, builder, kind, context.make_array(kind)(context, builder, arguments[0]), [where]
+    )
 
 
 # prefetch(rows, i) asks for rows[i] before it is needed; an i that is out of bounds does nothing. What is looked up by
 # entity lies anywhere in memory, and a loop that waits for each row does little else.
 prefetch = _prefetch()
+
+# word(bytes, p) is bytes[p : p + 8], all of which have to be there, as one number with the first byte lowest.
+word = _word()
 
 LN2 = math.log(2.0)
 LN_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)

@@ -19,8 +19,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detectors.kernels import unlocked
-from stream.siphash import I64, U8, U64, _rest, _rotl, _word
+from detectors.kernels import unlocked, word
+from stream.siphash import I64, U8, U64, _rest, _rotl
 
 GROUP_BYTES_MIN: Final = 64 << 10  # what is smaller is written whole
 PIECE_BYTES: Final = 64
@@ -140,7 +140,7 @@ def _hash_pieces(flat: U8, size: int, seed: Any, hashes: U64) -> None:
         at, stop = np.uint64(i * size), np.uint64(min((i + 1) * size, len(flat)))
         h = seed ^ (stop - at)
         while at + eight <= stop:
-            h = _rotl(h ^ (_word(flat, at) * _P2), 31) * _P1
+            h = _rotl(h ^ (word(flat, at) * _P2), 31) * _P1
             at += eight
         h = _rotl(h ^ (_rest(flat, stop, stop - at) * _P2), 31) * _P1
         h = (h ^ (h >> np.uint64(33))) * _P2

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from detectors.kernels import AHEAD, kernel, prefetch
 from stream.errors import TriplineError
 from stream.siphash import I64, U8, U64, hash_column
+from stream.texts import Packed
 
 I32 = npt.NDArray[np.int32]
 U16 = npt.NDArray[np.uint16]
@@ -233,10 +234,10 @@ class Index:
         _rebuild(self.owner, self.count, self._lookup)
 
 
-def resolve(indexes: Sequence[Index], hashes: U64, texts: Sequence[tuple[U8, I64, I64]]) -> I32:
+def resolve(indexes: Sequence[Index], hashes: U64, names: Sequence[Packed], first: int = 0) -> I32:
     """The slot of each event in each index: int32[indexes, n], ABSENT where it names nothing, OVERFLOW when full.
 
-    hashes: uint64[indexes, n]. texts: for each index the names, by the buffer and where in it each begins and ends.
+    hashes: uint64[indexes, n]. names: for each index, those of these events from number `first` on.
     """
     n = hashes.shape[1]
     for index in indexes:
@@ -249,8 +250,8 @@ def resolve(indexes: Sequence[Index], hashes: U64, texts: Sequence[tuple[U8, I64
     for k, index in enumerate(indexes):
         if count := index._tally[NEW]:
             new = fresh[k, :count]
-            buffer, starts, stops = texts[k]
-            index._learn(slots[k, new], buffer, starts[new], stops[new])
+            text, at = names[k], new + first
+            index._learn(slots[k, new], text.buffer, text.starts[at], text.stops[at])
     return slots
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any, Final
@@ -37,7 +37,7 @@ from stream.sensitivity import level_of
 from stream.signals import Signal
 from stream.siphash import I64, U64, hash_column, hash_key
 from stream.state import Table, touch
-from stream.texts import last_numbers
+from stream.texts import Packed, last_numbers
 from stream.trace import TRACED, Trace
 from stream.veil import veil_of
 
@@ -96,6 +96,8 @@ class Pipeline:
         offset = math.log2(OPEN_SHARE / config.alerts_per_day_max) + math.log2(self._families) - NEAR_MISS_BITS
         self.detectors = self._made(enabled, offset)
         self.tables = {kind: self._table(kind) for kind in TRACED}
+        self._current: list[Columns] = []  # of the tables, when `_owned` was told from them
+        self._owned: dict[str, Columns] = {}
         self._by_id = {d.id: d for d in self.detectors}
         self.fusion = Fusion(self.detectors)
         self.trace = Trace()
@@ -141,12 +143,16 @@ class Pipeline:
         learn &= block.trusted
         if self.began_ms == 0:
             self.began_ms = int(stream_time[0])
-        number = last_numbers(block.text["object"])
-        number = np.where(number >= 0, number, last_numbers(block.text["subject"]))
+        events = self._events(block, hashes[1:], stream_time, learn)
+        names = [block.text[name] for name in list(FIELDS.values())[:TABLED]]
+        origins = np.array([self._origin(name) for name in block.origins], np.uint32)[block.origin]
         self._spent("key", began)
         for start, stop in self._cuts(stream_time):
             self._tick_until(int(stream_time[start]))
-            self._observe(block, hashes[1:], number, stream_time, learn, start, stop)
+            frame = self._observe(events, hashes[1:], names, start, stop)
+            began = time.perf_counter()
+            self.trace.add(frame, origins[start:stop], block.line[start:stop])
+            self._spent("trace", began)
         self.events += n
         return repeated
 
@@ -155,34 +161,34 @@ class Pipeline:
         if self.now_ms:
             self._run_tick(self.now_ms + int(self.config.join_grace_s * 1000) + self._tick_ms)
 
-    def _observe(
-        self, block: PackedBlock, hashes: U64, number: I64, stream_time: I64, learn: npt.NDArray[np.int8],
-        start: int, stop: int,
-    ) -> None:  # fmt: skip
+    def _events(self, block: PackedBlock, hashes: U64, stream_time: I64, learn: npt.NDArray[np.int8]) -> Frame:
+        """The events of a block as one frame, of entities of which nothing is known yet."""
+        n = len(block)
+        number = last_numbers(block.text["object"])
+        succeeded = block.outcome == SUCCESS
+        return Frame(
+            start=self.events, time=stream_time, action=block.action, klass=block.account_kind, succeeded=succeeded,
+            reads=succeeded & READS[block.action], records=block.records, bytes=block.bytes, learn=learn, touch={},
+            hashes=dict(zip(FIELDS, hashes, strict=True)),
+            number=np.where(number >= 0, number, last_numbers(block.text["subject"])), marks=np.zeros(n, np.uint16),
+            late=block.time < stream_time - LATE_MS,
+            feed=np.array([self._feed(name) for name in block.origins], np.uint64)[block.origin],
+        )  # fmt: skip
+
+    def _observe(self, events: Frame, hashes: U64, names: Sequence[Packed], start: int, stop: int) -> Frame:
+        """Score the events from one place to another, which lie between two ticks."""
         began = time.perf_counter()
         cut = slice(start, stop)
-        moment = stream_time[cut]
-        hashes = hashes[:, cut]
-        names = [block.text[name] for name in list(FIELDS.values())[:TABLED]]
-        texts = [(column.buffer, column.starts[cut], column.stops[cut]) for column in names]
-        touched = touch(self.tables, hashes[:TABLED], texts, moment)
-        succeeded = block.outcome[cut] == SUCCESS
-        frame = Frame(
-            start=self.events + start, time=moment, action=block.action[cut], klass=block.account_kind[cut],
-            succeeded=succeeded, reads=succeeded & READS[block.action[cut]], records=block.records[cut],
-            bytes=block.bytes[cut], learn=learn[cut], touch=touched,
-            hashes=dict(zip(FIELDS, hashes, strict=True)), number=number[cut],
-            marks=np.zeros(stop - start, np.uint16), late=block.time[cut] < moment - LATE_MS,
-            feed=np.array([self._feed(name) for name in block.origins], np.uint64)[block.origin[cut]],
-        )  # fmt: skip
+        touched = touch(self.tables, hashes[:TABLED, cut], names, events.time[cut], start)
+        frame = events.part(start, stop, touched)
+        owned = self._columns()
         began = self._spent("resolve", began)
         for bit, detector in enumerate(self.detectors):
-            for findings in detector.observe(frame, self._columns(detector), bit):
-                self._gather(detector, findings)
+            for findings in detector.observe(frame, owned[detector.id], bit):
+                if len(findings):
+                    self._gather(detector, findings)
             began = self._spent(detector.id, began)
-        origins = np.array([self._origin(name) for name in block.origins], np.uint32)
-        self.trace.add(frame, origins[block.origin[cut]], block.line[cut])
-        self._spent("trace", began)
+        return frame
 
     def _emit(self, signal: Signal) -> None:
         self._on_signal(signal)
@@ -218,9 +224,11 @@ class Pipeline:
     def _run_tick(self, now_ms: int) -> None:
         began = time.perf_counter()
         self.tick_ms = now_ms
+        owned = self._columns()
         for detector in self.detectors:
-            for findings in detector.tick(now_ms, self._columns(detector)):
-                self._gather(detector, findings)
+            for findings in detector.tick(now_ms, owned[detector.id]):
+                if len(findings):
+                    self._gather(detector, findings)
         self.fusion.expire(now_ms)
         self.correlator.tick(now_ms, self.began_ms, self.fusion, self._emit)
         self.near = self.fusion.near(self.correlator.budget.threshold())
@@ -239,8 +247,13 @@ class Pipeline:
         bounds = [0, *edges.tolist(), len(stream_time)]
         return list(pairwise(bounds))
 
-    def _columns(self, detector: Detector) -> dict[str, Array]:
-        return {kind: self.tables[kind].columns[detector.id] for kind in detector.columns}
+    def _columns(self) -> dict[str, Columns]:
+        """By detector the columns that it owns, by kind of entity: a table that grows has others from then on."""
+        current = [table.columns for table in self.tables.values()]
+        if any(now is not before for now, before in zip(current, self._current, strict=False)) or not self._current:
+            self._current = current
+            self._owned = {d.id: {kind: self.tables[kind].columns[d.id] for kind in d.columns} for d in self.detectors}
+        return self._owned
 
     def _origin(self, origin: str) -> int:
         number = self._origins.setdefault(origin, len(self._origins))

@@ -8,8 +8,28 @@ from typing import Final, overload
 import numpy as np
 import numpy.typing as npt
 
+from detectors.kernels import kernel, word
+from stream.words import ONES, equal, lowest
+
 I64 = npt.NDArray[np.int64]
 NEWLINE: Final = 10
+NEWLINES: Final = np.uint64(NEWLINE) * ONES
+
+
+@kernel
+def _newlines(data: npt.NDArray[np.uint8], places: I64) -> None:
+    size, p, found = np.uint64(data.shape[0]), np.uint64(0), 0
+    while found < places.shape[0]:
+        if p + np.uint64(8) <= size:
+            marks = equal(word(data, p), NEWLINES)
+            if marks == np.uint64(0):
+                p += np.uint64(8)
+                continue
+            p += lowest(marks)
+        if data[p] == NEWLINE:
+            places[found] = np.int64(p)
+            found += 1
+        p += np.uint64(1)
 
 
 class Records(Sequence[bytes]):
@@ -48,7 +68,8 @@ class Records(Sequence[bytes]):
         >>> list(Records.lines(b"one\\n\\ntwo\\n"))
         [b'one', b'', b'two']
         """
-        stops = np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE)
+        stops: I64 = np.empty(data.count(b"\n"), np.int64)
+        _newlines(np.frombuffer(data, np.uint8), stops)
         starts = np.zeros(len(stops), np.int64)
         starts[1:] = stops[:-1] + 1
         return cls(data, starts, stops)

@@ -18,7 +18,8 @@ from detectors.base import DAY_MS, ENTITY, HORIZONS_S, HOUR_MS, TOUCH, Array, Co
 from detectors.kernels import AHEAD, inline, kernel, prefetch
 from stream.errors import TriplineError
 from stream.keys import Index, grown, resolve, taken
-from stream.siphash import I64, U8, U64
+from stream.siphash import I64, U64
+from stream.texts import Packed
 
 FLEET: Final = "fleet"  # the kind of one entity without a name
 FILL_MAX: Final = 0.95  # of the limit; beyond it a tick evicts
@@ -161,19 +162,18 @@ class Table:
 
 
 def touch(
-    tables: Mapping[str, Table], hashes: U64, texts: Sequence[tuple[U8, I64, I64]], time: I64
+    tables: Mapping[str, Table], hashes: U64, names: Sequence[Packed], time: I64, first: int = 0
 ) -> dict[str, Array]:
     """Find or make the entities of each event and say what was known of them: TOUCH[n] by kind.
 
-    hashes: uint64[kinds, n] and texts, the names as `stream.keys.resolve` takes them, of every kind but the fleet, in
-    the order of the tables.
+    hashes: uint64[kinds, n], and names, those of these events from number `first` on, of every kind but the fleet,
+    which has no names and is the last of the tables.
     """
-    named = [table for table in tables.values() if table.kind != FLEET]
+    *named, fleet = tables.values()
     slots = np.zeros((len(tables), len(time)), np.int32)
-    slots[: len(named)] = resolve([table.index for table in named], hashes, texts)
+    slots[:-1] = resolve([table.index for table in named], hashes, names, first)
     for table in named:
         table.grow()
-    ordered = [*named, *(table for table in tables.values() if table.kind == FLEET)]
-    out = np.zeros((len(tables), len(time)), TOUCH)
-    _touch_all(tuple(table.entities for table in ordered), slots, time, RATES_MS, out)
-    return {table.kind: out[k] for k, table in enumerate(ordered)}
+    out = np.zeros(slots.shape, TOUCH)
+    _touch_all(tuple(table.entities for table in (*named, fleet)), slots, time, RATES_MS, out)
+    return dict(zip(tables, out, strict=True))

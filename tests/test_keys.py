@@ -13,6 +13,7 @@ from stream import keys
 from stream.keys import ABSENT, OVERFLOW, Index, grown
 from stream.recent import RecentIds
 from stream.siphash import hash_column, hash_key, pack
+from stream.texts import Packed
 
 MASK = (1 << 64) - 1
 KEY = hash_key("a deployment's secret")
@@ -52,9 +53,9 @@ def siphash_1_3(data: bytes, k0: int, k1: int) -> int:
 
 
 def resolve(index: Index, names: list[str]) -> tuple[list[int], list[int]]:
-    buffer, offsets = pack(names)
     before = index.owner.copy()
-    slots = keys.resolve([index], hash_column(names, KEY)[None], [(buffer, offsets[:-1], offsets[1:])])[0].tolist()
+    later = Packed.of(["others", "before them", *names])
+    slots = keys.resolve([index], hash_column(names, KEY)[None], [later], first=2)[0].tolist()
     before = np.append(before, np.zeros(len(index.owner) - len(before), np.uint64))
     new = [slot for slot in dict.fromkeys(slots) if slot > 0 and before[slot] == 0]
     return slots, new

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from detectors.base import DAY_MS, HORIZONS_S, HOUR_MS, Array
 from stream import state
 from stream.keys import ABSENT, OVERFLOW
-from stream.siphash import hash_column, hash_key, pack
+from stream.siphash import hash_column, hash_key
 from stream.state import FILL_AFTER, FILL_MAX, Table
+from stream.texts import Packed
 
 KEY = hash_key("k")
 START = 1_700_000_000_000
@@ -23,9 +24,9 @@ COLUMNS = {"volume": np.dtype([("sum", np.float32, (2, 2)), ("level", np.uint8)]
 
 
 def touch(table: Table, names: list[str], times: list[int]) -> Array:
-    buffer, offsets = pack(names)
-    texts = [(buffer, offsets[:-1], offsets[1:])]
-    return state.touch({table.kind: table}, hash_column(names, KEY)[None], texts, np.array(times, np.int64))[table.kind]
+    tables = {table.kind: table, "fleet": Table("fleet", 0, KEY, COLUMNS)}
+    hashes, time = hash_column(names, KEY)[None], np.array(times, np.int64)
+    return state.touch(tables, hashes, [Packed.of(names)], time)[table.kind]
 
 
 def spread(table: Table, names: list[str], at: int = START) -> Array:
@@ -94,10 +95,9 @@ def test_a_touch_says_what_was_known_just_before(events: list[tuple[int, int]], 
 
 def test_the_fleet_is_one_entity_that_needs_no_name() -> None:
     table, other = Table("fleet", 0, KEY, COLUMNS), Table("account", 9, KEY, COLUMNS)
-    buffer, offsets = pack(["", "a", "b"])
-    texts = [(buffer, offsets[:-1], offsets[1:])]
-    hashes, time = hash_column(["", "a", "b"], KEY)[None], np.full(3, START)
-    out = state.touch({"account": other, "fleet": table}, hashes, texts, time)["fleet"]
+    names = ["", "a", "b"]
+    hashes, time = hash_column(names, KEY)[None], np.full(3, START)
+    out = state.touch({"account": other, "fleet": table}, hashes, [Packed.of(names)], time)["fleet"]
     assert out["slot"].tolist() == [0, 0, 0]
     assert out["fresh"].tolist() == [1, 0, 0]
     assert (table.name(0), table.slot("anything")) == ("fleet", 0)

@@ -62,8 +62,14 @@ def level_dtype(features: int) -> np.dtype[Any]:
 
 
 @inline
-def season_of(season: Array, ms: int, h: int, f: int) -> Any:
-    return season[h, f, (ms // HOUR_MS) % 24] + season[h, f, 24 + (ms // DAY_MS + 3) % 7]
+def bins_of(ms: int) -> tuple[int, int]:
+    """Where in a season the hour of its day is, and the day of its week."""
+    return (ms // HOUR_MS) % 24, 24 + (ms // DAY_MS + 3) % 7
+
+
+@inline
+def season_of(season: Array, bins: tuple[int, int], h: int, f: int) -> Any:
+    return season[h, f, bins[0]] + season[h, f, bins[1]]
 
 
 @inline
@@ -142,15 +148,23 @@ def close_bucket(
 
 
 @inline
-def expect(r: Array, h: int, f: int, season: float, pop: Array) -> tuple[float, float, float, float, float]:
-    """Expected sample, its spread, what of that is the entity's own, how far its record is, degrees of freedom."""
+def centre(r: Array, h: int, f: int, season: float, pop: Array) -> tuple[float, float]:
+    """Expected sample, and k, in samples of its own, of what is known of its population."""
     n = np.float64(r["n"][h, f])
     within = max(pop[3], SPREAD_MIN * SPREAD_MIN)
     between = max(pop[2] - pop[3], 0.1 * within)
     k = within / between
     known = _believed(np.float64(r["mean"][h, f]), r["ref"][h, f] / UNIT) if n > 0.0 else 0.0
-    expected = (k * pop[1] + n * known) / (k + n) + season
-    expected = max(expected, 0.0)
+    return max((k * pop[1] + n * known) / (k + n) + season, 0.0), k
+
+
+@inline
+def expect(r: Array, h: int, f: int, season: float, pop: Array) -> tuple[float, float, float, float, float]:
+    """Expected sample, its spread (SPREAD_MIN at least), what of that is the entity's own, how far its record is,
+    degrees of freedom."""  # fmt: skip
+    expected, k = centre(r, h, f, season, pop)
+    n = np.float64(r["n"][h, f])
+    within = max(pop[3], SPREAD_MIN * SPREAD_MIN)
     var = (PRIOR_DOF * within + n * np.float64(r["var"][h, f])) / (PRIOR_DOF + n) * (1.0 + 1.0 / (k + n))
     rate = math.exp(min(expected, 60.0))  # 1 + the expected count: few events scatter as Poisson's do
     scatter = (rate - 0.5) / (rate * rate)

@@ -18,7 +18,7 @@ import numpy as np
 
 from detectors.base import Array
 from detectors.baselines.sequential import F64
-from detectors.kernels import LN2, kernel
+from detectors.kernels import LN2, inline, kernel
 
 FIRST_DAYS: Final = 14  # active days that make the reference
 BLOCK_DAYS: Final = 28  # active days for which it then stands still
@@ -54,11 +54,23 @@ def lift_of(klass: Array, counts: Array, x: Array, totals: Array, usual: Array, 
 
 @kernel
 def add(
-    state: Array, touch: Array, klass: Array, counts: Array, x: Array, lift: Array, time: Array, age_min_h: float,
-    kind: int, mark: Any, marks: Array, out: Array,
+    states: tuple[Array, ...], touches: tuple[Array, ...], kinds: Array, ages_min_h: Array, klass: Array,
+    counts: Array, x: Array, lift: Array, time: Array, mark: Any, marks: Array, out: Array,
 ) -> int:  # fmt: skip
-    """Add each event to its entity's day; findings where the day alone is enough."""
+    """Add each event to its entities' days, kind by kind; findings where the day alone is enough."""
     found = 0
+    for j in range(len(states)):
+        found = _add(
+            states[j], touches[j], kinds[j], ages_min_h[j], klass, counts, x, lift, time, mark, marks, out, found
+        )
+    return found
+
+
+@inline
+def _add(
+    state: Array, touch: Array, kind: int, age_min_h: float, klass: Array, counts: Array, x: Array, lift: Array,
+    time: Array, mark: Any, marks: Array, out: Array, found: int,
+) -> int:  # fmt: skip
     for i in range(touch.shape[0]):
         t = touch[i]
         slot = t["slot"]

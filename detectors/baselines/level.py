@@ -27,7 +27,18 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.base import CLASSES, DAY_MS, EMPLOYEE, FINDING, HOUR_MS, KINDS, Array, Feature, Frame
-from detectors.baselines.buckets import PEOPLE_MIN, SPREAD_MIN, YOUNG_H, close_bucket, expect, half, season_of, whole
+from detectors.baselines.buckets import (
+    PEOPLE_MIN,
+    SPREAD_MIN,
+    YOUNG_H,
+    bins_of,
+    centre,
+    close_bucket,
+    expect,
+    half,
+    season_of,
+    whole,
+)
 from detectors.baselines.calibrated import Calibrated
 from detectors.baselines.calibration import LEVELS
 from detectors.baselines.surprise import surprise
@@ -44,9 +55,10 @@ FEW: Final = math.expm1(1.5 * math.sqrt(0.5 + SPREAD_MIN * SPREAD_MIN))
 
 @kernel
 def _expect_all(r: Array, now: int, season: Array, pop: Array, expected: Array) -> None:
+    bins = bins_of(now)
     for h in range(expected.shape[0]):
         for f in range(expected.shape[1]):
-            expected[h, f] = expect(r, h, f, season_of(season, now, h, f), pop[h, f])[0]
+            expected[h, f] = expect(r, h, f, season_of(season, bins, h, f), pop[h, f])[0]
 
 
 @kernel
@@ -79,6 +91,7 @@ def _observe(
     out: Array, found: int,
 ) -> int:  # fmt: skip
     features = x.shape[1]
+    begins, bins = -HOUR_MS, (0, 0)  # of the hour that it is
     for i in range(touch.shape[0]):
         if i + AHEAD < touch.shape[0]:
             prefetch(state, touch[i + AHEAD]["slot"])
@@ -87,6 +100,9 @@ def _observe(
         if slot < 0:
             continue
         now = time[i]
+        if not begins <= now < begins + HOUR_MS:
+            begins = now // HOUR_MS * HOUR_MS
+            bins = bins_of(now)
         r = state[slot]
         k = 0 if is_fleet else klass[i]
         weight = SUSPECT_WEIGHT if t["suspect"] else 1.0
@@ -96,6 +112,7 @@ def _observe(
             for f in range(features):
                 if opens and not t["fresh"] and r["peak"][h, f] > 0:
                     before = t["before"]
+                    past = bins_of(before)
                     days = (now - before) / DAY_MS
                     e = close_bucket(
                         r,
@@ -103,21 +120,20 @@ def _observe(
                         f,
                         max(days, 1.0 / 24.0 if h == 0 else 1.0),
                         t["age_h"] < YOUNG_H,
-                        season_of(season[k], before, h, f),
+                        season_of(season[k], past, h, f),
                         weight,
                         pop[k, h, f],
                     )
                     if weight == 1.0:
-                        gathered[k, h, f, (before // HOUR_MS) % 24, 0] += e
-                        gathered[k, h, f, (before // HOUR_MS) % 24, 1] += 1.0
-                        gathered[k, h, f, 24 + (before // DAY_MS + 3) % 7, 0] += e
-                        gathered[k, h, f, 24 + (before // DAY_MS + 3) % 7, 1] += 1.0
+                        for b in range(2):
+                            gathered[k, h, f, past[b], 0] += e
+                            gathered[k, h, f, past[b], 1] += 1.0
                 c = r["sum"][h, f] * t["decay"][h]
                 if opens:
                     r["peak"][h, f] = 0
                     if r["level"][h, f] > 0:  # what is left of the last bucket's sum is no news
                         expected, spread, own, reach, dof = expect(
-                            r, h, f, season_of(season[k], now, h, f), pop[k, h, f]
+                            r, h, f, season_of(season[k], bins, h, f), pop[k, h, f]
                         )
                         unit = 1.0 if by_ones[kind, k, f] else 0.0
                         left = surprise(math.log(1.0 + c) - expected, expected, spread, own, reach, dof, unit)
@@ -139,7 +155,10 @@ def _observe(
                 if c <= FEW or x[i, f] <= 0.0 or pop[k, h, f, 0] < PEOPLE_MIN:
                     continue
                 y = math.log(1.0 + c)
-                expected, spread, own, reach, dof = expect(r, h, f, season_of(season[k], now, h, f), pop[k, h, f])
+                seasonal = season_of(season[k], bins, h, f)
+                if y <= centre(r, h, f, seasonal, pop[k, h, f])[0] + 1.5 * SPREAD_MIN:
+                    continue  # as nearly all, and a spread is costly
+                expected, spread, own, reach, dof = expect(r, h, f, seasonal, pop[k, h, f])
                 if y <= expected + 1.5 * spread:
                     continue
                 if not is_fleet and fleet.shape[0] > 0:
@@ -150,7 +169,7 @@ def _observe(
                         continue
                 user = user_touch[i]["slot"]
                 if used and user > 0:  # what its user always does is no news of a session or a place
-                    s = season_of(user_season[k], now, h, f)
+                    s = season_of(user_season[k], bins, h, f)
                     its, its_spread, its_own, its_reach, _ = expect(users[user], h, f, s, user_pop[k, h, f])
                     if its > expected:
                         reach = max(reach - (its - expected), its_reach)
@@ -261,11 +280,11 @@ class LevelDetector(Calibrated):
     def band(self, kind: str, klass: int, state: Array, slot: int, now_ms: int) -> tuple[Array, Array, Array]:
         """What a person is shown: the sums at the latest event, expected, expected + 3 s; each float64[2, features]."""
         number = KINDS.index(kind)
-        row = state[slot]
+        row, bins = state[slot], bins_of(now_ms)
         expected, upper = np.zeros((2, len(self.features))), np.zeros((2, len(self.features)))
         for h in range(2):
             for f in range(len(self.features)):
-                season = season_of(self._season[number, klass], now_ms, h, f)
+                season = season_of(self._season[number, klass], bins, h, f)
                 e, spread, *_ = expect(row, h, f, season, self._population[number, klass, h, f])
                 expected[h, f], upper[h, f] = math.exp(e) - 1.0, math.exp(min(e + 3.0 * spread, 60.0)) - 1.0
         return row["sum"].astype(np.float64), expected, upper

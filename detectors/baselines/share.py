@@ -31,6 +31,7 @@ SHARE_LEAST: Final = 0.002  # no log is so complete that a share is taken to be 
 YOUNG_MS: Final = 2 * DAY_MS  # of the stream
 TRIALS_MIN: Final = 30.0  # of the population, before it judges anyone
 SUSPECT_WEIGHT: Final = 0.1
+NOTHING: Final = np.zeros(0, FINDING)
 
 SHARE_FIELDS: Final = (
     ("seen", np.int64),  # ms, its latest trial
@@ -158,6 +159,8 @@ class ShareDetector(Calibrated):
 
     def settle(self, kind: str, state: Array, trials: Array, feature: int, bit: int, marks: Array) -> Array:
         """Take the trials of one entity kind, in order of time; FINDING rows."""
+        if not len(trials):
+            return NOTHING
         number, horizon = KINDS.index(kind), min(HOURLY, self._survival.shape[2] - 1)
         out = np.empty(len(trials), FINDING)
         found = _settle(

@@ -185,8 +185,9 @@ def _settle(
                 found += 1
         known = r["long"][0] >= KNOWN_MIN  # before, doubt of an account is doubt of what it is taken for
         weight = DOUBT_WEIGHT if doubt and (known or v["suspect"]) else 1.0
-        classes[k] *= min(1.0, CLASS_VISITS / (classes[k, 0] + 1.0))
+        keep = min(1.0, CLASS_VISITS / (classes[k, 0] + 1.0))
         for j in range(3):
+            classes[k, j] *= keep
             x = 1.0
             if j > 0 and (v["worked"] if j == 1 + IDLE else v["further"]):
                 x = 0.0

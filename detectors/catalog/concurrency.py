@@ -287,7 +287,7 @@ class Concurrency(ShareDetector):
             self.settle(kind, columns[kind], trials[c, : counts[c]], 1, bit, frame.marks)
             for c, kind in enumerate(CROWDS)
         ]
-        return [out[:found], *(crowd[crowd["observed"] >= CROWD_MIN] for crowd in crowds)]
+        return [out[:found], *(crowd[crowd["observed"] >= CROWD_MIN] for crowd in crowds if len(crowd))]
 
     def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
         """Nothing of places is due by the clock but its upkeep."""

@@ -299,7 +299,7 @@ class Dormant(ShareDetector):
             self.settle(kind, columns[kind], trials[c, : counts[c]], 1, bit, frame.marks)
             for c, kind in enumerate(CROWDS)
         ]
-        return [out[:found], *(crowd[crowd["observed"] >= CROWD_MIN] for crowd in crowds)]
+        return [out[:found], *(crowd[crowd["observed"] >= CROWD_MIN] for crowd in crowds if len(crowd))]
 
     def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
         """Hourly: upkeep, and from which bits on a finding is worth reporting; daily: fade."""

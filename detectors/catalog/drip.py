@@ -63,6 +63,9 @@ STEPS: Final = 5_000.0  # entity-days that a population remembers
 Y_MAX: Final = 31.0
 OWN_MAX: Final = 0.5  # of its class's traffic: beyond, the rest says nothing of the day
 CREDENTIAL_H: Final = 24.0  # sessions end before; what lives longer has days
+DRIPPING: Final = ("account", "credential", "client", "issuer", "resource")
+NUMBERS: Final = np.array([KINDS.index(kind) for kind in DRIPPING])
+AGES_MIN_H: Final = np.array([CREDENTIAL_H if kind == "credential" else 0.0 for kind in DRIPPING])
 
 
 class Drip(Calibrated):
@@ -89,7 +92,7 @@ class Drip(Calibrated):
             "daily_bytes", "bytes", "for days above its pace: {observed} read, where {expected} is usual", size, size
         ),
     )
-    kinds = ("account", "credential", "client", "issuer", "resource")
+    kinds = DRIPPING
     columns: Mapping[str, np.dtype[Any]] = dict.fromkeys(kinds, DAILY)
 
     def __init__(self, offset_bits: float) -> None:
@@ -110,21 +113,15 @@ class Drip(Calibrated):
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Add the events to their entities' days; FINDING rows of the days that are enough already."""
-        counts = frame.reads & (frame.learn != 0)
-        x = np.empty((len(frame), 3))
-        x[:, 0], x[:, 1], x[:, 2] = 1.0, frame.records, frame.bytes
+        counts, x = frame.of(_counts), frame.of(_increments)
         lift = np.ones((len(frame), 3))
         lift_of(frame.klass, counts, x, self._totals, self._usual, lift)
-        found = []
-        for kind in self.kinds:
-            out = np.empty(3 * len(frame), FINDING)
-            age_min_h = CREDENTIAL_H if kind == "credential" else 0.0
-            count = add(
-                columns[kind], frame.touch[kind], frame.klass, counts, x, lift, frame.time, age_min_h,
-                KINDS.index(kind), np.uint16(1 << bit), frame.marks, out,
-            )  # fmt: skip
-            found.append(out[:count])
-        return found
+        out = np.empty(3 * len(self.kinds) * len(frame), FINDING)
+        found = add(
+            tuple(columns[kind] for kind in self.kinds), tuple(frame.touch[kind] for kind in self.kinds), NUMBERS,
+            AGES_MIN_H, frame.klass, counts, x, lift, frame.time, np.uint16(1 << bit), frame.marks, out,
+        )  # fmt: skip
+        return [out[:found]]
 
     def tick(self, now_ms: int, columns: Mapping[str, Array]) -> list[Array]:
         """Close the day when it is over; its counts are read from the next hour on. FINDING rows."""
@@ -228,6 +225,15 @@ class Drip(Calibrated):
         self._usual[seen] += (step / (np.minimum(self._usual_days, BLOCK_DAYS - 1) + 1.0)[:, None])[seen]
         self._usual_days[seen] += 1.0
         self._totals[:] = 0.0
+
+
+def _counts(events: Frame) -> Array:
+    counts: Array = events.reads & (events.learn != 0)
+    return counts
+
+
+def _increments(events: Frame) -> Array:
+    return np.column_stack([np.ones(len(events)), events.records, events.bytes])
 
 
 def _findings(

@@ -315,7 +315,7 @@ class Enumeration(Calibrated):
             tuple(columns[kind] for kind in USERS), tuple(columns[kind] for kind in PLACES), columns["resource"],
             tuple(frame.touch[kind] for kind in self.kinds), frame.hashes["resource"], frame.number,
             frame.hashes["subject"], frame.hashes["account"], frame.time, frame.klass, frame.learn,
-            LOOKS[frame.action], np.zeros((len(frame), FEATURES)), self._population, self._survival.today,
+            frame.of(_looks), np.zeros((len(frame), FEATURES)), self._population, self._survival.today,
             self._survival.gate, np.uint16(1 << bit), frame.marks, out,
         )  # fmt: skip
         return [out[:found]]
@@ -323,3 +323,8 @@ class Enumeration(Calibrated):
     def measures(self, kind: str) -> int:
         """Of what many share, steps alone."""
         return FEATURES if kind in USERS else 1
+
+
+def _looks(events: Frame) -> Array:
+    looks: Array = LOOKS[events.action]
+    return looks

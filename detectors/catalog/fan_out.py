@@ -101,13 +101,26 @@ class FanOut(LevelDetector):
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Count and score the subjects of each entity of each event, the fleet first; FINDING rows."""
-        subjects = np.where(frame.reads, frame.hashes["subject"], np.uint64(0))
-        named = subjects != 0
-        victims = np.where(frame.reads & ~named, frame.hashes["account"], subjects)
-        things = np.where(frame.reads & ~named & (frame.klass == EMPLOYEE), frame.hashes["object"], subjects)
         x = np.empty((len(self.kinds), len(frame), 1))
         _new_subjects(
             tuple(columns[kind] for kind in self.kinds), tuple(frame.touch[kind] for kind in self.kinds),
-            tuple(things if kind == "account" else victims for kind in self.kinds), x,
+            tuple(frame.of(_things if kind == "account" else _victims) for kind in self.kinds), x,
         )  # fmt: skip
         return [self.score(frame, columns, x, bit)]
+
+
+def _subjects(events: Frame) -> Array:
+    return np.where(events.reads, events.hashes["subject"], np.uint64(0))
+
+
+def _victims(events: Frame) -> Array:
+    """Whose data it is: the account's own where no subject is named."""
+    subjects = events.of(_subjects)
+    return np.where(events.reads & (subjects == 0), events.hashes["account"], subjects)
+
+
+def _things(events: Frame) -> Array:
+    """What an employee's account reads where no subject is named: files, repositories."""
+    subjects = events.of(_subjects)
+    unnamed = events.reads & (subjects == 0) & (events.klass == EMPLOYEE)
+    return np.where(unnamed, events.hashes["object"], subjects)

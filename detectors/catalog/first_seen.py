@@ -31,7 +31,7 @@ from detectors.base import CLASSES, DAILY, DAY_MS, EMPLOYEE, FINDING, KINDS, SER
 from detectors.baselines.calibrated import parts_by_place
 from detectors.baselines.calibration import LEVELS
 from detectors.baselines.daily_share import SLOW_S, count, daily_share, trial, usual
-from detectors.baselines.share import SHARE_FIELDS, SUSPECT_WEIGHT, TRIAL, YOUNG_MS, ShareDetector
+from detectors.baselines.share import NOTHING, SHARE_FIELDS, SUSPECT_WEIGHT, TRIAL, YOUNG_MS, ShareDetector
 from detectors.kernels import LN2, inline, kernel, level_of
 
 NETWORK, CLIENT, RESOURCE, COUNTRY, NEW_TO_ALL, HOST, HOUR = (1 << bit for bit in range(7))
@@ -209,11 +209,10 @@ def _arrive(
 @kernel
 def _gather(
     days: Array, trials: Array, klass: Array, learn: Array, young_until: int, kind: int, crowds: Array, pop: Array,
-    survival: Array, gate: Array, mark: Any, marks: Array, out: Array,
+    survival: Array, gate: Array, mark: Any, marks: Array, crowd: Array, out: Array,
 ) -> int:  # fmt: skip
-    """Take the arrivals at places of one kind into their days and runs of days; findings written."""
+    """Take the arrivals at places of one kind into their days and runs of days; findings written. crowd: scratch."""
     found = 0
-    crowd = np.zeros(2)
     for i in range(trials.shape[0]):
         t = trials[i]
         event = t["event"]
@@ -311,13 +310,15 @@ class FirstSeen(ShareDetector):
 
     def _of_days(self, c: int, arrived: Array, frame: Frame, columns: Mapping[str, Array], bit: int) -> Array:
         """Newcomers that are few an hour, and many in a day or day after day; FINDING rows."""
+        if not len(arrived):
+            return NOTHING
         kind = CROWDS[c]
         number = KINDS.index(kind)
         out = np.empty(len(arrived), FINDING)
         found = _gather(
             columns[kind]["day"], arrived, frame.klass, frame.learn, int(self._survival.clock[0]) + YOUNG_MS, number,
             self._lately[c], self._arrivals[c], self._survival.today[number], self._survival.gate[number],
-            np.uint16(1 << bit), frame.marks, out,
+            np.uint16(1 << bit), frame.marks, np.zeros(2), out,
         )  # fmt: skip
         return out[:found]
 

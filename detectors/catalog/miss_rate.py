@@ -52,7 +52,10 @@ POPULATION_MAX: Final = 100_000.0  # trials of a class, before old ones fade
 SKETCH: Final = math.log(2.0) / REGISTERS  # relative variance of the counted misses
 KNOWN_H: Final = 24.0  # age of an account and of an address whose misses tell that something is broken
 USUAL_KEEP: Final = 1.0 - 1.0 / 168.0  # of a place's usual share, each active hour: a week of them
+USERS: Final = ("account", "source")
 PLACES: Final = ("network", "client", "resource", "fleet")
+SCORED: Final = (*USERS, *PLACES[:-1])
+NUMBERS: Final = tuple(KINDS.index(kind) for kind in SCORED)
 
 MISS_FIELDS: Final = (
     ("tries", np.float32), ("misses", np.float32), ("excused", np.float32),  # decayed over 20 min
@@ -88,7 +91,7 @@ def _new(registers: Array, h: int) -> float:
     return REGISTERS / chance
 
 
-@kernel
+@inline
 def _excuse(places: Array, touch: Array, known: Array, people: Array, missed: Array, excuse: Array) -> None:
     """excuse[i] = at least the share of those known at the place of event i who miss now and usually would not."""
     for i in range(touch.shape[0]):
@@ -151,11 +154,39 @@ def _learn(r: Array, gap_ms: int, weight: float, pop: Array) -> None:
 
 @kernel
 def _observe(
-    state: Array, touch: Array, time: Array, klass: Array, learn: Array, missed: Array, targets: Array, excuse: Array,
-    number: int, whole: bool, population: Array, survival: Array, gate: Array, mark: Any, marks: Array, out: Array,
+    users: Any, places: Any, user_touches: Any, place_touches: Any, time: Array, klass: Array, learn: Array,
+    missed: Array, targets: Array, people: Array, known: Array, excuse: Array, population: Array, survival: Array,
+    gate: Array, mark: Any, marks: Array, out: Array,
 ) -> int:  # fmt: skip
-    """Count and score each event on its entity of one kind; findings written."""
+    """All kinds in one call, since frames are short: what excuses a miss first; findings written.
+
+    places, place_touches: in the order of PLACES, of which the last excuses and is not scored.
+    """
+    accounts, sources = user_touches[0], user_touches[1]
+    for i in range(known.shape[0]):  # an account and an address that are long known
+        aged = sources[i]["slot"] < 0 or sources[i]["age_h"] >= KNOWN_H
+        known[i] = (
+            aged and accounts[i]["slot"] > 0 and accounts[i]["age_h"] >= KNOWN_H and learn[i] != 0
+            and people[i] != np.uint64(0)
+        )  # fmt: skip
+    for j in range(len(places)):
+        _excuse(places[j], place_touches[j], known, people, missed, excuse)
+    rest = (time, klass, learn, missed, targets, excuse, population, survival, gate, mark, marks, out)
     found = 0
+    for j in range(len(users)):
+        found = _count(users[j], user_touches[j], NUMBERS[j], True, found, *rest)
+    for j in range(len(places) - 1):
+        found = _count(places[j], place_touches[j], NUMBERS[len(users) + j], False, found, *rest)
+    return found
+
+
+@inline
+def _count(
+    state: Array, touch: Array, number: int, whole: bool, found: int, time: Array, klass: Array, learn: Array,
+    missed: Array, targets: Array, excuse: Array, population: Array, survival: Array, gate: Array, mark: Any,
+    marks: Array, out: Array,
+) -> int:  # fmt: skip
+    """Count and score each event on its entity of one kind; findings written so far."""
     for i in range(touch.shape[0]):
         if i + AHEAD < touch.shape[0]:
             prefetch(state, touch[i + AHEAD]["slot"])
@@ -165,7 +196,7 @@ def _observe(
             continue
         r = state[slot]
         k = klass[i]
-        pop = population[k]
+        pop = population[number, k]
         opens = t["opens"][0] == 1
         if opens and not t["fresh"]:
             _learn(r, time[i] - t["before"], SUSPECT_WEIGHT if t["suspect"] else 1.0, pop)
@@ -180,7 +211,7 @@ def _observe(
                 r["level"] = min(r["level"], level_of(_bits(r, share)))
             if not t["suspect"]:
                 for step in range(r["level"] + 1):
-                    survival[k, step] += 1
+                    survival[number, k, 0, 0, step] += 1
         x = np.float32(_new(r["targets"], targets[i]) if missed[i] else 1.0)
         r["tries"] += x
         r["excused"] += x * excuse[i]
@@ -197,9 +228,9 @@ def _observe(
                 if reached > r["level"]:
                     if not t["suspect"]:
                         for step in range(np.int64(r["level"]) + 1, reached + 1):
-                            survival[k, step] += 1
+                            survival[number, k, 0, 0, step] += 1
                     r["level"] = reached
-                    if reached >= gate[k]:
+                    if reached >= gate[number, k, 0, 0]:
                         o = out[found]
                         o["event"] = i
                         o["time"] = time[i]
@@ -212,7 +243,7 @@ def _observe(
                         o["observed"] = r["misses"]
                         o["expected"] = np.float64(r["tries"]) * share
                         found += 1
-        if r["level"] >= gate[k] and (missed[i] or whole):
+        if r["level"] >= gate[number, k, 0, 0] and (missed[i] or whole):
             marks[i] |= mark
     return found
 
@@ -231,7 +262,7 @@ class MissRate(ShareDetector):
             "{observed} requests for different things failed or gave nothing in {window}, where {expected} are usual",
         ),
     )  # fmt: skip
-    kinds = ("account", "source", "network", "client", "resource")
+    kinds = SCORED
     cause: Mapping[str, str] = dict.fromkeys(kinds, "resource")  # many who guess on one page at one time are one
     columns: Mapping[str, np.dtype[Any]] = {
         "account": ENTITY_MISSES, "source": ENTITY_MISSES, **dict.fromkeys(PLACES, PLACE),
@@ -244,27 +275,25 @@ class MissRate(ShareDetector):
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Excuse, count and score the misses of each entity of each event; FINDING rows."""
-        touch, hashes = frame.touch, frame.hashes
-        missed = ~frame.succeeded | (frame.reads & (frame.records == 0))
-        targets = np.zeros(len(frame), np.uint64)
-        for factor, name in enumerate(("account", "resource", "object", "subject")):
-            targets[missed] ^= hashes[name][missed] * np.uint64(2 * factor + 1)  # an odd factor keeps them uniform
-        aged = touch["source"]["age_h"] >= KNOWN_H
-        known = (touch["account"]["age_h"] >= KNOWN_H) & (aged | (touch["source"]["slot"] < 0)) & (frame.learn != 0)
-        known &= (hashes["account"] != 0) & (touch["account"]["slot"] > 0)
-        excuse = np.zeros(len(frame), np.float32)
-        for kind in PLACES:
-            _excuse(columns[kind], touch[kind], known, hashes["account"], missed, excuse)
-        return [self._score(kind, frame, columns[kind], missed, targets, excuse, bit) for kind in self.kinds]
-
-    def _score(
-        self, kind: str, frame: Frame, state: Array, missed: Array, targets: Array, excuse: Array, bit: int
-    ) -> Array:  # fmt: skip
-        number = KINDS.index(kind)
-        out = np.empty(np.count_nonzero(missed), FINDING)
+        n, missed = len(frame), frame.of(_missed)
+        out = np.empty(len(SCORED) * np.count_nonzero(missed), FINDING)
         found = _observe(
-            state, frame.touch[kind], frame.time, frame.klass, frame.learn, missed, targets, excuse, number,
-            kind in ("account", "source"), self._classes[number], self._survival.today[number, :, 0, 0],
-            self._survival.gate[number, :, 0, 0], np.uint16(1 << bit), frame.marks, out,
+            tuple(columns[kind] for kind in USERS), tuple(columns[kind] for kind in PLACES),
+            tuple(frame.touch[kind] for kind in USERS), tuple(frame.touch[kind] for kind in PLACES), frame.time,
+            frame.klass, frame.learn, missed, frame.of(_targets), frame.hashes["account"], np.empty(n, np.bool_),
+            np.zeros(n, np.float32), self._classes, self._survival.today, self._survival.gate, np.uint16(1 << bit),
+            frame.marks, out,
         )  # fmt: skip
-        return out[:found]
+        return [out[:found]]
+
+
+def _missed(events: Frame) -> Array:
+    missed: Array = ~events.succeeded | (events.reads & (events.records == 0))
+    return missed
+
+
+def _targets(events: Frame) -> Array:
+    """What each miss was about; an odd factor keeps the hashes uniform."""
+    named = ("account", "resource", "object", "subject")
+    hashes = [events.hashes[name] * np.uint64(2 * factor + 1) for factor, name in enumerate(named)]
+    return np.where(events.of(_missed), np.bitwise_xor.reduce(hashes), np.uint64(0))

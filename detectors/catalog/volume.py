@@ -54,8 +54,9 @@ class Volume(LevelDetector):
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
         """Score each entity of each event, the fleet first; FINDING rows."""
-        x = np.empty((1, len(frame), 3))
-        x[0, :, 0] = 1.0
-        x[0, :, 1] = np.where(frame.reads, frame.records, 0.0)
-        x[0, :, 2] = np.where(frame.reads, frame.bytes, 0.0)
-        return [self.score(frame, columns, x, bit)]
+        return [self.score(frame, columns, frame.of(_increments)[None], bit)]
+
+
+def _increments(events: Frame) -> Array:
+    read = [np.where(events.reads, amount, 0.0) for amount in (events.records, events.bytes)]
+    return np.column_stack([np.ones(len(events)), *read])

@@ -8,19 +8,21 @@ which knows every case and every reason. So the quick way decides nothing; it on
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from detectors.kernels import inline, kernel
+from detectors.kernels import inline, kernel, word
 from stream.blocks import NUMBERS, PackedBlock
 from stream.checks import ASN_MAX, TEXT_BYTES_MAX, TIME_MS_MIN
 from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES, TEXT_FIELDS
 from stream.networks import network_of
 from stream.records import Records
-from stream.siphash import I64, U8
+from stream.siphash import I64, U8, U64
 from stream.texts import Packed, Texts
+from stream.words import BYTES, HIGH, ONES, SHORT, equal, head, lowest, words
 
 I8 = npt.NDArray[np.int8]
 
@@ -33,59 +35,79 @@ TIME: Final = TEXTS + len(ENUMS)
 ACCOUNT: Final = TEXT_FIELDS.index("account")
 RESOURCE: Final = TEXT_FIELDS.index("resource")
 SOURCE_IP: Final = TEXT_FIELDS.index("source_ip")
-PLAIN: Final = np.array([32 <= c < 127 and c not in b'"\\' for c in range(256)])  # inside a string
 DIGITS_MAX: Final = 15  # of a number: exact in a double as well
 NETWORK_BYTES: Final = 18  # "255.255.255.0/24", "AS4294967295"
 
 
-def _names(words: tuple[str, ...]) -> tuple[U8, I64]:
-    data = np.frombuffer("".join(words).encode(), np.uint8)
-    return data, np.cumsum([0, *map(len, words)])
+def _table(names: Sequence[str]) -> U64:
+    """Names of at most SHORT bytes as two words each: a text is one of them where both of its own are the same."""
+    return np.array([words(name.encode()) for name in names], np.uint64)
 
 
-FIELD_NAMES, FIELD_AT = _names(FIELDS)
 ENUM_WORDS: Final = (ACTIONS, ACCOUNT_KINDS, OUTCOMES)
-VALUE_NAMES, VALUE_AT = _names(tuple(word for words in ENUM_WORDS for word in words))
+NAMES: Final = _table(FIELDS)
+VALUES: Final = _table([value for values in ENUM_WORDS for value in values])
 VALUE_FROM: Final = np.cumsum([0, *map(len, ENUM_WORDS)])
 
-
-@inline
-def _is(buffer: U8, start: int, length: int, names: U8, at: I64, which: int) -> bool:
-    """Whether these bytes are the name."""
-    first = at[which]
-    if at[which + 1] - first != length:
-        return False
-    for j in range(length):  # noqa: SIM110 - numba compiles the loop
-        if buffer[start + j] != names[first + j]:
-            return False
-    return True
+SPACES, QUOTES, BACKSLASHES = (np.uint64(ord(c)) * ONES for c in ' "\\')
 
 
 @inline
 def _blank(buffer: U8, p: int, stop: int) -> int:
+    if buffer[p] > 32:
+        return p
     while p < stop and (buffer[p] == 32 or buffer[p] == 9 or buffer[p] == 13):
         p += 1
     return p
 
 
 @inline
-def _quoted(buffer: U8, p: int) -> int:
+def _unlike(text: Any) -> Any:
+    """A mark in each byte that is not plain; the lowest is sure: below 32, a quote, a backslash, 127 and above."""
+    low = (text - SPACES) & ~text
+    return (low | text | (text + ONES)) & HIGH | equal(text, QUOTES) | equal(text, BACKSLASHES)
+
+
+@inline
+def _quoted(buffer: U8, p: Any) -> Any:
     """The place of the quote that ends a plain string whose first character is at p, -1 where it is not plain.
 
     It need not look for the end of the record: a byte that is not plain comes after it.
     """
-    while PLAIN[buffer[p]]:
+    while p + BYTES <= buffer.shape[0]:
+        marks = _unlike(word(buffer, np.uint64(p)))
+        if marks != np.uint64(0):
+            p += np.int64(lowest(marks))
+            return p if buffer[p] == 34 else -1
+        p += BYTES
+    while 32 <= buffer[p] < 127 and buffer[p] != 34 and buffer[p] != 92:
         p += 1
     return p if buffer[p] == 34 else -1
 
 
+@inline
+def _which(buffer: U8, start: int, length: int, table: U64, first: int, stop: int, guess: int) -> int:
+    """The place in the table, from `first` to `stop`, of the name that these bytes are; looked for from `guess` on."""
+    if length > SHORT:
+        return -1
+    at, n = np.uint64(start), np.uint64(length)
+    one = head(buffer, at, n)
+    two = head(buffer, at + np.uint64(8), n - np.uint64(8)) if length > BYTES else np.uint64(0)
+    f = guess
+    for _ in range(stop - first):
+        if f >= stop:
+            f = first
+        if table[f, 0] == one and table[f, 1] == two:
+            return f
+        f += 1
+    return -1
+
+
 @kernel
 def _parse(
-    buffer: U8, starts: I64, stops: I64, names: U8, name_at: I64, values: U8, value_at: I64, value_from: I64,
-    time_max: int, text_start: I64, text_stop: I64, enums: I8,
-    counts: npt.NDArray[np.int64], taken: npt.NDArray[np.bool_],
+    buffer: U8, starts: I64, stops: I64, names: U64, values: U64, value_from: I64, time_max: int,
+    text_start: I64, text_stop: I64, enums: I8, counts: I64, taken: npt.NDArray[np.bool_],
 ) -> None:  # fmt: skip
-    fields = name_at.shape[0] - 1
     guess = 0
     for i in range(starts.shape[0]):
         taken[i] = False
@@ -99,35 +121,26 @@ def _parse(
         counts[1, i] = 1
         counts[2, i] = 0
         counts[3, i] = -1
-        stop = stops[i]
+        stop = stops[i]  # where a byte stands that nothing here takes for its own
         p = _blank(buffer, starts[i], stop)
-        if p >= stop or buffer[p] != 123:
+        if buffer[p] != 123:
             continue
         p += 1
         well = False
         while True:
             p = _blank(buffer, p, stop)
-            if p >= stop or buffer[p] != 34:
+            if buffer[p] != 34:
                 break
             end = _quoted(buffer, p + 1)
             if end < 0:
                 break
-            start, length = p + 1, end - p - 1
-            field = -1
-            for step in range(fields):  # records of one source have their fields in one order
-                f = guess + step
-                if f >= fields:
-                    f -= fields
-                if _is(buffer, start, length, names, name_at, f):
-                    field = f
-                    break
+            # Records of one source have their fields in one order.
+            field = _which(buffer, p + 1, end - p - 1, names, 0, names.shape[0], guess)
             guess = field + 1 if field >= 0 else guess
             p = _blank(buffer, end + 1, stop)
-            if p >= stop or buffer[p] != 58:
+            if buffer[p] != 58:
                 break
             p = _blank(buffer, p + 1, stop)
-            if p >= stop:
-                break
             if buffer[p] == 34:
                 end = _quoted(buffer, p + 1)
                 if end < 0:
@@ -137,15 +150,12 @@ def _parse(
                 if field >= TIME:
                     break
                 if field >= TEXTS:
-                    which = field - TEXTS
-                    code = -1
-                    for v in range(value_from[which], value_from[which + 1]):
-                        if _is(buffer, start, length, values, value_at, v):
-                            code = v - value_from[which]
-                            break
-                    if code < 0:
+                    kind = field - TEXTS
+                    first = value_from[kind]
+                    value = _which(buffer, start, length, values, first, value_from[kind + 1], first)
+                    if value < 0:
                         break
-                    enums[which, i] = code
+                    enums[kind, i] = value - first
                 elif field >= 0:
                     if length > TEXT_BYTES_MAX:
                         break
@@ -153,9 +163,9 @@ def _parse(
                     text_stop[field, i] = start + length
             elif 48 <= buffer[p] <= 57:
                 first = p
-                value = 0
-                while p < stop and 48 <= buffer[p] <= 57 and p - first <= DIGITS_MAX:
-                    value = 10 * value + int(buffer[p]) - 48
+                number = 0
+                while 48 <= buffer[p] <= 57:
+                    number = 10 * number + int(buffer[p]) - 48
                     p += 1
                 if p - first > DIGITS_MAX or (buffer[first] == 48 and p - first > 1):
                     break
@@ -164,12 +174,10 @@ def _parse(
                 elif field < TIME:
                     break
                 else:
-                    counts[field - TIME, i] = value
+                    counts[field - TIME, i] = number
             else:
                 break
             p = _blank(buffer, p, stop)
-            if p >= stop:
-                break
             if buffer[p] == 44:
                 p += 1
                 continue
@@ -251,8 +259,8 @@ def quick(records: Records, origin: str, lines: I64, time_ms_max: int) -> tuple[
     enums, counts = np.empty((len(ENUMS), n), np.int8), np.empty((len(COUNTS), n), np.int64)
     taken = np.empty(n, np.bool_)
     _parse(
-        buffer, records.starts, records.stops, FIELD_NAMES, FIELD_AT, VALUE_NAMES, VALUE_AT, VALUE_FROM, time_ms_max,
-        text_start[:TEXTS], text_stop[:TEXTS], enums, counts, taken,
+        buffer, records.starts, records.stops, NAMES, VALUES, VALUE_FROM, time_ms_max, text_start[:TEXTS],
+        text_stop[:TEXTS], enums, counts, taken,
     )  # fmt: skip
     lines = np.asarray(lines, np.int64)
     if not taken.all():

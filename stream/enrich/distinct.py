@@ -35,7 +35,7 @@ class Distinct:
         if self._index.count + len(column) > self._index.limit:
             self._forget(len(column) + 1)
         before = self._index.count
-        slots = resolve([self._index], hashes, [(column.buffer, column.starts, column.stops)])[0]
+        slots = resolve([self._index], hashes, [column])[0]
         if (after := self._index.count) > before:
             self._learn(before, after)
         slots = np.maximum(slots, 0)  # nobody owns slot 0, and nothing is known of it
