@@ -95,7 +95,8 @@ class Frame:
     touch: TOUCH[n] and hashes: uint64[n] (0 where absent), each by entity kind; hashes also of "country", "object" and
     "group". number: int64[n], the last digits in the name of what was read, -1 where there are none. marks: uint16[n],
     bit d set by detector d on the events that its findings rest on. late: bool[n], where the event's own time is more
-    than five minutes behind. feed: uint64[n], the hash of what it came by: a topic, or files of one name.
+    than five minutes behind. feed: uint64[n], the hash of what it came by: a topic, or files of one name. whole, at:
+    of which frame it is a part, and where in it; derived: what `of` has worked out.
     """
 
     start: int
@@ -123,7 +124,8 @@ class Frame:
     def of(self, derive: Callable[[Frame], Array]) -> Array:
         """What `derive` makes of each event by nothing but its own columns: an array of n rows.
 
-        It is worked out once for all that came together, since frames are short where little happens.
+        It is worked out once for all that came together, since frames are short where little happens, and shared by
+        all who ask: nobody writes to it.
         """
         if self.whole is not None:
             return self.whole.of(derive)[self.at : self.at + len(self.time)]

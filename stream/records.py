@@ -13,13 +13,15 @@ from stream.words import ONES, equal, lowest
 
 I64 = npt.NDArray[np.int64]
 NEWLINE: Final = 10
+LINE_BYTES: Final = 32  # so short no line is, on the whole; else they are counted first
 NEWLINES: Final = np.uint64(NEWLINE) * ONES
 
 
 @kernel
-def _newlines(data: npt.NDArray[np.uint8], places: I64) -> None:
+def _newlines(data: npt.NDArray[np.uint8], places: I64) -> int:
+    """How many newlines there are; places: of as many as it has room for."""
     size, p, found = np.uint64(data.shape[0]), np.uint64(0), 0
-    while found < places.shape[0]:
+    while p < size:
         if p + np.uint64(8) <= size:
             marks = equal(word(data, p), NEWLINES)
             if marks == np.uint64(0):
@@ -27,9 +29,11 @@ def _newlines(data: npt.NDArray[np.uint8], places: I64) -> None:
                 continue
             p += lowest(marks)
         if data[p] == NEWLINE:
-            places[found] = np.int64(p)
+            if found < places.shape[0]:
+                places[found] = np.int64(p)
             found += 1
         p += np.uint64(1)
+    return found
 
 
 class Records(Sequence[bytes]):
@@ -68,8 +72,12 @@ class Records(Sequence[bytes]):
         >>> list(Records.lines(b"one\\n\\ntwo\\n"))
         [b'one', b'', b'two']
         """
-        stops: I64 = np.empty(data.count(b"\n"), np.int64)
-        _newlines(np.frombuffer(data, np.uint8), stops)
+        stops: I64 = np.empty(len(data) // LINE_BYTES + 1, np.int64)
+        found = _newlines(np.frombuffer(data, np.uint8), stops)
+        if found > len(stops):
+            stops = np.empty(found, np.int64)
+            _newlines(np.frombuffer(data, np.uint8), stops)
+        stops = stops[:found]
         starts = np.zeros(len(stops), np.int64)
         starts[1:] = stops[:-1] + 1
         return cls(data, starts, stops)

@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from detectors.base import CLASSES, ENTITY, KINDS, Array, Columns, Detector
 from detectors.baselines.calibration import LEVELS
+from detectors.baselines.export_days import EXPORTERS
 from detectors.baselines.strangeness import STRANGENESS
 from detectors.catalog.first_seen import PATTERNS
 from detectors.catalog.peers import STAFF
@@ -31,7 +32,7 @@ from stream.typeinfo import ready_for_threads
 # Fields of detectors' columns that are places in arrays of theirs, and how long those are.
 INDEXES: Final = {
     "klass": CLASSES, "level": LEVELS, "strange": STRANGENESS, "strangest": STRANGENESS, "row": STAFF,
-    "shown": PATTERNS,
+    "shown": PATTERNS, "exporter": EXPORTERS,
 }  # fmt: skip
 ROW_BEFORE: Final = np.dtype(
     [(name, ROW[name].base, ROW[name].shape) for name in ROW.names or () if name != "group"], align=True

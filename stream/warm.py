@@ -85,4 +85,6 @@ def _records() -> Iterator[Record]:
             "object": f"order-{i}", "subject": f"user-{account if account else i}", "bytes": 500 + i,
             "outcome": "success" if i % 5 else "failure",
         }  # fmt: skip
+        if account == 1:
+            event |= {"action": "export", "account_kind": "employee"}
         yield Record(i, at, orjson.dumps(event) if i % 11 else b"{}")

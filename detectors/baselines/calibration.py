@@ -21,7 +21,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import CLASSES, DAY_MS, Columns
+from detectors.base import CLASSES, DAY_MS, Array, Columns
+from detectors.kernels import inline, kernel
 
 LEVELS: Final = 96  # quarters of z that are told apart, up to z = 24; beyond, the line goes on
 DAYS: Final = 14
@@ -87,14 +88,12 @@ class Survival:
         self.counts[:] = counts = np.maximum.accumulate(counts[..., ::-1], axis=-1)[..., ::-1]
         self.span_d[0] = span
         self.gate[:] = GATE_NONE
-        for family in np.argwhere(counts[..., 0] >= SEEN_MIN):
-            self.gate[tuple(family)] = _gate(counts[tuple(family)], span, offset_bits)
+        _gates(self.counts.reshape(-1, LEVELS), span, offset_bits, self.gate.reshape(-1))
 
     def listen(self, kind: int, offset_bits: float) -> None:
         """Lower the gates of a kind: what is little by itself may still be told to whoever adds it up."""
-        for family in np.argwhere(self.counts[kind, ..., 0] >= SEEN_MIN):
-            at = (kind, *family)
-            self.gate[at] = _gate(self.counts[at], float(self.span_d[0]), offset_bits)
+        counts = self.counts[kind].reshape(-1, LEVELS)
+        _gates(counts, float(self.span_d[0]), offset_bits, self.gate[kind].reshape(-1))
 
     def per_day(self, family: tuple[int, ...]) -> float:
         """Entity-windows a day of this family."""
@@ -107,6 +106,12 @@ class Survival:
     def seen_bits(self, family: tuple[int, ...], raw: float) -> float:
         """The same, where the model's tail is not to be trusted: no rarer than once in all that was seen."""
         return min(self.bits(family, raw), math.log2(max(self.counts[family][0], 1.0)))
+
+    def has_tail(self, family: tuple[int, ...]) -> bool:
+        """Whether the slope of its tail was seen, and is not the one that is taken before."""
+        counts = self.counts[family]
+        known, bulk = (int(np.count_nonzero(counts >= least)) - 1 for least in (SEEN_MIN, 8 * SEEN_MIN))
+        return known > bulk >= 0
 
     def share(self, family: tuple[int, ...], raw: float) -> float:
         """Of the entity-windows of this family, those that reached `raw`."""
@@ -128,32 +133,58 @@ def _level(raw: float) -> float:
     return 4.0 * math.sqrt(2.0 * math.log(2.0) * max(raw, 0.0))
 
 
-def _gate(counts: npt.NDArray[np.float64], span: float, offset_bits: float) -> int:
-    """The least level whose bits reach the offset; bits do not fall with the level, so halving finds it."""
-    wanted = offset_bits + math.log2(max(counts[0] / span, 1.0))
-    low, high = 1, LEVELS
+@inline
+def _last(counts: Array, least: float) -> int:
+    """The highest level that was reached so often, -1 where none was; counts fall with the level."""
+    low, high = 0, counts.shape[0]
     while low < high:
         middle = (low + high) // 2
-        if _bits(counts, float(middle)) >= wanted:
-            high = middle
-        else:
+        if counts[middle] >= least:
             low = middle + 1
-    return low if low < LEVELS else GATE_NONE
+        else:
+            high = middle
+    return low - 1
 
 
-def _bits(counts: npt.NDArray[np.float64], level: float) -> float:
+@inline
+def _surprise(counts: Array, level: float) -> float:
     total = counts[0]
     if total < SEEN_MIN or level < 1.0:
         return 0.0
     whole = min(int(level), LEVELS - 1)
     if counts[whole] >= SEEN_MIN:
-        return float(math.log2(total / counts[whole]))
-    known = int(np.count_nonzero(counts >= SEEN_MIN)) - 1  # counts fall with the level
-    bulk = int(np.count_nonzero(counts >= 8 * SEEN_MIN)) - 1
-    steep = known > bulk >= 0
-    slope = math.log2(counts[bulk] / counts[known]) / (known - bulk) if steep else SLOPE_UNKNOWN
+        return math.log2(total / counts[whole])
+    known, bulk = _last(counts, SEEN_MIN), _last(counts, 8 * SEEN_MIN)
+    slope = SLOPE_UNKNOWN
+    if known > bulk >= 0:
+        slope = min(max(math.log2(counts[bulk] / counts[known]) / (known - bulk), SLOPE_MIN), SLOPE_MAX)
     # The next level was reached less than SEEN_MIN times: that much is known of it, and the line begins there.
-    bits = max(math.log2(total / SEEN_MIN), 0.0) + min(max(slope, SLOPE_MIN), SLOPE_MAX) * (level - known - 1)
+    bits = max(math.log2(total / SEEN_MIN), 0.0) + slope * (level - known - 1)
     if counts[whole] > 0.0:  # seen, though seldom: it is no rarer than that
         bits = min(bits, math.log2(total / counts[whole]))
-    return float(bits)
+    return bits
+
+
+@kernel
+def _bits(counts: Array, level: float) -> float:
+    return _surprise(counts, level)
+
+
+@kernel
+def _gates(counts: Array, span: float, offset_bits: float, gate: Array) -> None:
+    """gate[family] = the least level whose bits reach the offset; bits do not fall with the level, so halving finds it.
+
+    A family that was not seen is left as it is.
+    """
+    for f in range(counts.shape[0]):
+        if counts[f, 0] < SEEN_MIN:
+            continue
+        wanted = offset_bits + math.log2(max(counts[f, 0] / span, 1.0))
+        low, high = 1, LEVELS
+        while low < high:
+            middle = (low + high) // 2
+            if _surprise(counts[f], float(middle)) >= wanted:
+                high = middle
+            else:
+                low = middle + 1
+        gate[f] = low if low < LEVELS else GATE_NONE

@@ -67,6 +67,7 @@ _NEEDS: Final[dict[str, tuple[_Need, ...]]] = {
         ),
     ),
     "volume": (_AMOUNTS,),
+    "exports": (_Need(lambda s: s.exported > 0, "no employee exported or shared anything", False), _AMOUNTS),
     "drip": (_AMOUNTS,),
     "rhythm": (_AMOUNTS,),
     "enumeration": (

@@ -40,6 +40,7 @@ class Sample:
     values: dict[str, set[str]] = field(default_factory=lambda: {name: set() for name in TEXT_FIELDS})
     example: dict[str, str] = field(default_factory=dict)
     issued: int = 0  # successful logins that name a credential
+    exported: int = 0  # what employees exported or shared
     numbered: int = 0  # events whose object ends in a number
     empty: int = 0  # failures, and reads that gave nothing
     unnamed: int = 0  # events whose account is only the address
@@ -125,6 +126,8 @@ def _count(sample: Sample, block: EventBlock) -> None:
         if said:
             sample.example.setdefault(name, said[0])
     text = block.text
+    out = np.isin(block.action, (ACTIONS.index("export"), ACTIONS.index("share"))) & (block.outcome == 0)
+    sample.exported += int((out & (block.account_kind == ACCOUNT_KINDS.index("employee"))).sum())
     login = (block.action == 0) & (block.outcome == 0)
     sample.issued += int((login & np.array([bool(each) for each in text["credential"]], np.bool_)).sum())
     sample.numbered += sum(any(map(str.isdecimal, each[-40:])) for each in text["object"])

@@ -44,6 +44,7 @@ def as_python() -> None:
     if os.environ.get("NUMBA_DISABLE_JIT") == "1":
         kernels: Any = importlib.import_module("detectors.kernels")
         kernels.prefetch = lambda _array, _index: None
+        kernels.word = lambda array, p: array[int(p) : int(p) + 8].view("<u8")[0]
 
 
 def instrument(atheris: Any) -> None:

@@ -29,11 +29,12 @@ def watchers() -> Sequence[Any]:
 
 
 def written(tmp_path: Path, **changed: Any) -> str:
-    """A login and 40 reads, one of which failed, with fields changed; None leaves one out."""
+    """A login, an export and 40 reads, one of which failed, with fields changed; None leaves one out."""
     fields = {name: value for name, value in (FULL | changed).items() if value is not None}
     rows = [fields | {"time": 1750748400000 + n, "action": "read"} for n in range(40)]
     rows[0]["action"] = changed.get("first", "login")
     rows[1]["outcome"] = "failure"
+    rows.append(rows[2] | {"time": 1750748400040, "account_kind": "employee", "action": changed.get("last", "export")})
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
     return str(path)
@@ -51,6 +52,7 @@ def test_with_every_field_every_detector_works(tmp_path: Path, watchers: Sequenc
 
 @pytest.mark.parametrize(("changed", "detector", "state"), [
     ({"credential": None}, "unissued", "blind"), ({"first": "read"}, "unissued", "blind"),
+    ({"last": "read"}, "exports", "in part"),
     ({"credential": None}, "volume", "in part"), ({"records": 1, "bytes": 0}, "volume", "in part"),
     ({"subject": None}, "fan_out", "in part"), ({"subject": None}, "browsing", "blind"),
     ({"object": None, "subject": None}, "enumeration", "blind"),
@@ -79,7 +81,7 @@ def test_the_command_shows_events_beside_records_and_counts_fields(
     assert main(["check", "--sample", path]) == 0
     shown = capsys.readouterr().out
     for part in (
-        "format native, 42 records, 40 events", "1 not_json", "1 unknown_action", "line 41: ", '{"account":"mara",',
+        "format native, 43 records, 41 events", "1 not_json", "1 unknown_action", "line 42: ", '{"account":"mara",',
         "country         0.0%", "credential    100.0%  1 different, such as t-1", "no country", "works",
     ):  # fmt: skip
         assert part in shown, part
