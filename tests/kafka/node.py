@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -103,8 +104,9 @@ class Node:
         self._process, self._paused = None, False
 
     def pause(self) -> None:
-        """Hold it still."""
+        """Hold it still, all of it: a signal is only on its way when it has been sent."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         self._paused = True
 
     def resume(self) -> None:
