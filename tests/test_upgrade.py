@@ -151,6 +151,7 @@ BEYOND: dict[str, tuple[str, str, int]] = {  # a field of an array of a detector
     "drip": ("table.client/columns.drip", "klass", 5),
     "browsing": ("detector.browsing/visits", "slot", 2**31 - 1),
     "unissued": ("detector.unissued/waiting", "slots", 2**31 - 1),
+    "exports": ("detector.exports/exporters", "new", 3),
 }
 
 

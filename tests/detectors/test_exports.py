@@ -131,6 +131,14 @@ def test_who_always_takes_much_out_may_and_no_more_than_that(more: int) -> None:
     assert (("account", "ana-1") in entities(opened([*usual(), *large]))) == (more > 1)
 
 
+def test_what_is_new_is_counted_where_a_log_tells_bytes_alone() -> None:
+    log = [use(e.account, int(e.time), e.action, e.resource, 0, bytes=e.bytes) for e in usual()]
+    pipeline, _ = run([block(log)], ALONE)
+    (found,) = pipeline.detectors
+    assert isinstance(found, Exports)
+    assert found._days[EMPLOYEE, 0] > 10
+
+
 @pytest.mark.parametrize("kind", ["service", "customer", "partner"])
 def test_what_is_no_employee_is_not_looked_at(kind: str) -> None:
     changed = [e for e in staged("ana-3", range(9, 13), 5, "scratch-7") if e.action == "export"]

@@ -106,6 +106,16 @@ def test_what_is_cut_off_or_wrong_is_left_to_the_slow_way(record: bytes) -> None
     same([orjson.dumps(PLAIN), record, orjson.dumps(PLAIN | {"id": "e-2"})])
 
 
+@pytest.mark.parametrize("odd", ["\\", '"', "\n", "\x7f", "é", "\t", "\x00"])
+def test_what_is_not_plain_is_seen_wherever_it_stands(odd: str) -> None:
+    """In names and in values, at every place of the eight bytes that are looked at together."""
+    for at in range(18):
+        text = "a" * at + odd + "b" * (17 - at)
+        records = [orjson.dumps(PLAIN | {"account": text}), orjson.dumps(PLAIN | {text: "x"}), orjson.dumps(PLAIN)]
+        raw = records[0].replace(b"b" * 4, b"bb\x01b")  # what JSON does not allow
+        same([*records, raw])
+
+
 def test_what_is_as_most_are_goes_the_quick_way() -> None:
     assert NATIVE.quick is not None
     records = Records.of([orjson.dumps(PLAIN | {"unknown": "x", "more": 7})] * 3)
