@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 STALL, RESET = "stall", "reset"
+TURNS = 3  # of the loop, in which a connection that was accepted is made and told to its handler
 Step = int | str  # a status, STALL (no answer at all), RESET (the connection is cut)
 
 
@@ -65,13 +67,22 @@ async def http_server(steps: Sequence[Step] = (), tls: Any = None, retry_after: 
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-    await site.start()
+    listening = socket.create_server(("127.0.0.1", 0))
+    await web.SockSite(runner, listening, ssl_context=tls).start()
     heard.port = runner.addresses[0][1]
     try:
         yield heard
     finally:
+        await stop_accepting(listening)
         await runner.cleanup()
+
+
+async def stop_accepting(*listening: Any) -> None:
+    """Before a server is closed: who connects while it closes would be accepted and left, its socket open for ever."""
+    for each in listening:
+        asyncio.get_running_loop().remove_reader(each.fileno())
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -97,6 +108,7 @@ async def smtp_server(steps: Sequence[Step] = ()) -> AsyncIterator[Heard]:
     try:
         yield heard
     finally:
+        await stop_accepting(*server.sockets)
         server.close()
         for task in list(tasks):
             task.cancel()
