@@ -19,6 +19,7 @@ import numpy as np
 from detectors.base import Array
 from stream import wire
 from stream.blocks import PackedBlock, joined
+from stream.rows import Rows
 
 HELD_MAX: Final = 1 << 18
 KEPT_BYTES_MAX: Final = 64 << 20
@@ -58,11 +59,9 @@ class Aligner:
 
     def settle(self) -> None:
         """Let go of what the blocks were read from, where it is much: a few events that are held keep all of it."""
-        kept: dict[int, int] = {}
-        for each in self._held:
-            kept |= each.text.kept()
-        if sum(kept.values()) > KEPT_BYTES_MAX:
-            self._held = [replace(each, text=each.text.own()) for each in self._held]
+        rows = [Rows.of(each.text) for each in self._held]
+        if sum({id(each.buffer): len(each.buffer) for each in rows}.values()) > KEPT_BYTES_MAX:
+            self._held = [replace(each, text=text.own()) for each, text in zip(self._held, rows, strict=True)]
 
     def save(self) -> tuple[dict[str, int], dict[str, Array]]:
         """Watermarks, and the blocks that are held as they were sent."""

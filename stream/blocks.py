@@ -7,7 +7,7 @@ account and sent without a loop over events.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from stream.events import TEXT_FIELDS, EventBlock
 from stream.networks import network_names
+from stream.rows import Rows
 from stream.siphash import I64, U64, hash_texts
-from stream.texts import TEXTS, Packed, Texts
+from stream.texts import TEXTS, Columns, Packed, Texts
 
 NUMBERS: Final = (
     ("origin", "<u2"), ("line", "<i8"), ("time", "<i8"), ("action", "i1"), ("account_kind", "i1"), ("outcome", "i1"),
@@ -72,14 +73,19 @@ class PackedBlock:
         numbers: dict[str, Any] = {name: getattr(self, name)[start:stop] for name, _ in NUMBERS}
         return PackedBlock(self.origins, **numbers, text=self.text.part(start, stop))
 
-    def compact(self) -> PackedBlock:
-        """The same events with nothing but their texts in memory: what `part` gives of it is in one piece as well."""
-        numbers: dict[str, Any] = {name: getattr(self, name) for name, _ in NUMBERS}
-        return PackedBlock(self.origins, **numbers, text=self.text.compact())
+    def rows(self, order: I64 | None = None) -> PackedBlock:
+        """The events at `order`, of all by default, their texts event by event."""
+        chosen = slice(None) if order is None else order
+        numbers: dict[str, Any] = {name: getattr(self, name)[chosen] for name, _ in NUMBERS}
+        return PackedBlock(self.origins, **numbers, text=Rows.of(self.text, order))
 
     def sizes(self) -> I64:
         """Bytes that each event takes on the wire: int64[n]."""
-        return np.asarray(self.text.lengths().sum(0) + EVENT_BYTES, np.int64)
+        return Rows.of(self.text).sizes() + EVENT_BYTES
+
+    def columns(self) -> PackedBlock:
+        """The same events, with a place for each text."""
+        return self if isinstance(self.text, Columns) else replace(self, text=self.text.columns())
 
 
 def joined(parts: Sequence[PackedBlock]) -> PackedBlock:
@@ -90,13 +96,13 @@ def joined(parts: Sequence[PackedBlock]) -> PackedBlock:
     numbers: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts]) for name, _ in NUMBERS}
     places = [np.array([place[name] for name in part.origins], np.uint16)[part.origin] for part in parts]
     numbers["origin"] = np.concatenate(places)
-    return PackedBlock(tuple(place), **numbers, text=Texts.joined([part.text for part in parts]))
+    return PackedBlock(tuple(place), **numbers, text=Rows.joined([Rows.of(part.text) for part in parts]))
 
 
 def none(origin: str) -> PackedBlock:
     """A block of no events, which only says how far its origin is."""
     numbers: dict[str, Any] = {name: np.zeros(0, dtype) for name, dtype in NUMBERS}
-    return PackedBlock((origin,), **numbers, text=Texts.of({name: Packed.of([]) for name in TEXTS}))
+    return PackedBlock((origin,), **numbers, text=Columns.of({name: Packed.of([]) for name in TEXTS}))
 
 
 def packed(block: EventBlock) -> PackedBlock:
@@ -105,5 +111,5 @@ def packed(block: EventBlock) -> PackedBlock:
     text["network"] = Packed.of(network_names(block.text["source_ip"], block.asn))
     return PackedBlock(
         (block.origin,), np.zeros(len(block), np.uint16), block.line, block.time, block.action, block.account_kind,
-        block.outcome, block.records, block.bytes, np.ones(len(block), np.int8), Texts.of(text),
+        block.outcome, block.records, block.bytes, np.ones(len(block), np.int8), Columns.of(text),
     )  # fmt: skip

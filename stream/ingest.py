@@ -191,10 +191,11 @@ class Ingest:
         self._behind = more
         topic = self._config.kafka.observations
         order, bounds = self._split(block)
-        whole = block.take(order).compact()  # once for all, so that every part lies in one piece
+        whole = block.rows(order)  # once for all, so that every part lies in one piece
+        ends = np.cumsum(whole.sizes())
         messages = []
         for number, (first, end) in enumerate(pairwise(bounds)):
-            parts = list(pairwise(self._cuts(whole, first, end))) or [(first, end)] * tell_all
+            parts = list(pairwise(_cuts(ends, first, end))) or [(first, end)] * tell_all
             for start, stop in parts:
                 told = (self.watermark_ms, more) if stop == end else (before, True)
                 messages.append(Message(topic, wire.encode(whole.part(start, stop), *told), partition=number))
@@ -207,16 +208,6 @@ class Ingest:
         order = np.argsort(owner.astype(np.uint16), kind="stable")
         return order, np.searchsorted(owner[order], np.arange(count + 1, dtype=np.uint64)).tolist()
 
-    def _cuts(self, block: PackedBlock, start: int, stop: int) -> list[int]:
-        """Where to cut the events from `start` to `stop` into messages that a broker takes."""
-        ends = np.cumsum(block.part(start, stop).sizes())
-        cuts = [start]
-        while cuts[-1] < stop:
-            at = cuts[-1] - start
-            room = BLOCK_BYTES_MAX + (ends[at - 1] if at else 0)
-            cuts.append(min(cuts[-1] + BLOCK_EVENTS, start + max(int(np.searchsorted(ends, room, "right")), at + 1)))
-        return cuts
-
     def _rejected(self, record: Record, why: Rejected) -> Message:
         return self._letter(record, why.reason, why.detail)
 
@@ -228,6 +219,16 @@ class Ingest:
         now = time.perf_counter()
         self._counts.stage_s[stage] = self._counts.stage_s.get(stage, 0.0) + now - began
         return now
+
+
+def _cuts(ends: I64, start: int, stop: int) -> list[int]:
+    """Where to cut the events from `start` to `stop` into messages that a broker takes; ends: their bytes, summed."""
+    cuts = [start]
+    while cuts[-1] < stop:
+        at = cuts[-1]
+        room = int(np.searchsorted(ends, BLOCK_BYTES_MAX + (int(ends[at - 1]) if at else 0), "right"))
+        cuts.append(min(at + BLOCK_EVENTS, max(room, at + 1), stop))
+    return cuts
 
 
 def letter(topic: str, origin: str, offset: int, reason: str, detail: str, raw: bytes) -> Message:

@@ -131,6 +131,7 @@ class Pipeline:
     def take(self, block: PackedBlock) -> npt.NDArray[np.bool_]:
         """Take packed events in; True for each that was a repeat of an id and was left out."""
         began = time.perf_counter()
+        block = block.columns()
         hashes = block.hashes(("id", *FIELDS.values()), self._key)
         repeated = self._ids.repeated(hashes[0])
         if repeated.any():

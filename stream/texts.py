@@ -1,16 +1,15 @@
 """Columns of text as they lie in memory: bytes, and where in them each text begins and ends.
 
-What is read is not cut apart: a column is a pair of places for each text, and to choose, order or join events is to
-choose, order or join places. Only what is sent is copied, event by event, so that a part of it is one piece as well.
+What is read is not cut apart: a column is a pair of places for each text, and to choose or order events is to choose or
+order places.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -20,36 +19,16 @@ from stream.siphash import I64, U8, pack
 
 TEXTS: Final = (*TEXT_FIELDS, "network")
 DIGITS_MAX: Final = 18  # what an int64 holds
-_PLACE: Final = {name: place for place, name in enumerate(TEXTS)}
+PLACE: Final = {name: place for place, name in enumerate(TEXTS)}
 
 
 @kernel
-def _gather(
-    buffers: tuple[U8, ...], starts: tuple[I64, ...], stops: tuple[I64, ...], out: U8, at_starts: I64, at_stops: I64
-) -> None:
-    """out = the texts of the first event, column by column, those of the second, ...; at_*[c, i]: where they lie then.
-
-    Event by event: where the columns lie in one log, its memory is fetched once and not for each of them.
-    """
-    at = 0
-    for i in range(at_starts.shape[1]):
-        for c in range(at_starts.shape[0]):
-            source = buffers[c]
-            p, stop = starts[c][i], stops[c][i]
-            at_starts[c, i] = at
-            while p + 8 <= stop:  # each of these two loops is one instruction when compiled
-                word = np.uint64(0)
-                for j in range(8):
-                    word |= np.uint64(source[p + j]) << np.uint64(8 * j)
-                for j in range(8):
-                    out[at + j] = np.uint8(word >> np.uint64(8 * j))
-                p += 8
-                at += 8
-            while p < stop:
-                out[at] = source[p]
-                p += 1
-                at += 1
-            at_stops[c, i] = at
+def _copy(buffer: U8, starts: I64, offsets: I64, out: U8) -> None:
+    for i in range(starts.shape[0]):
+        p = starts[i]
+        for at in range(offsets[i], offsets[i + 1]):
+            out[at] = buffer[p]
+            p += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,38 +61,18 @@ class Packed:
 
     def compact(self) -> Packed:
         """The same texts with nothing else in the buffer, in their order."""
-        buffer, starts, stops = _gathered((self.buffer,), (self.starts,), (self.stops,))
-        return Packed(buffer, starts[0], stops[0])
+        offsets = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(self.stops - self.starts, out=offsets[1:])
+        buffer = np.empty(offsets[-1], np.uint8)
+        _copy(self.buffer, self.starts, offsets, buffer)
+        buffer.setflags(write=False)  # as all packed text is: kernels are compiled for one kind of array
+        return Packed.along(buffer, offsets)
 
 
 class Texts(Mapping[str, Packed]):
-    """A column of n texts for each name of TEXTS: their buffers, mostly one and the same, and int64[columns, n] places.
+    """A column of n texts for each name of TEXTS, wherever they lie."""
 
-    in_piece: the texts fill one buffer without a gap from the first to the last, event by event.
-    """
-
-    __slots__ = ("buffers", "in_piece", "starts", "stops")
-
-    def __init__(self, buffers: tuple[U8, ...], starts: I64, stops: I64, in_piece: bool = False) -> None:
-        self.buffers, self.starts, self.stops, self.in_piece = buffers, starts, stops, in_piece
-
-    @classmethod
-    def of(cls, columns: Mapping[str, Packed]) -> Texts:
-        """The columns, which have as many texts each."""
-        chosen = [columns[name] for name in TEXTS]
-        return cls(
-            tuple(c.buffer for c in chosen), np.stack([c.starts for c in chosen]), np.stack([c.stops for c in chosen])
-        )
-
-    @classmethod
-    def filling(cls, buffer: U8, start: int, lengths: I64) -> Texts:
-        """Texts that lie in a buffer from `start` on, event by event; lengths: of any integers, [n, columns]."""
-        ends = np.cumsum(lengths, dtype=np.int64).reshape(lengths.shape) + start
-        return cls((buffer,) * len(TEXTS), (ends - lengths).T.copy(), ends.T.copy(), in_piece=True)
-
-    def __getitem__(self, name: str) -> Packed:
-        place = _PLACE[name]
-        return Packed(self.buffers[place], self.starts[place], self.stops[place])
+    __slots__ = ()
 
     def __iter__(self) -> Iterator[str]:
         return iter(TEXTS)
@@ -121,80 +80,50 @@ class Texts(Mapping[str, Packed]):
     def __len__(self) -> int:
         return len(TEXTS)
 
-    def take(self, index: I64) -> Texts:
+    @abstractmethod
+    def take(self, index: I64) -> Self:
         """The texts of the events at `index`, where they lie."""
-        return Texts(self.buffers, self.starts.take(index, axis=1), self.stops.take(index, axis=1))
 
-    def part(self, start: int, stop: int) -> Texts:
+    @abstractmethod
+    def part(self, start: int, stop: int) -> Self:
         """The texts of the events from one place to another."""
-        return Texts(self.buffers, self.starts[:, start:stop], self.stops[:, start:stop], self.in_piece)
 
-    def compact(self) -> Texts:
-        """The same texts in one piece."""
-        if self.in_piece:
-            return self
-        buffer, starts, stops = _gathered(self.buffers, tuple(self.starts), tuple(self.stops))
-        return Texts((buffer,) * len(TEXTS), starts, stops, in_piece=True)
+    @abstractmethod
+    def columns(self) -> Columns:
+        """The same texts, with a place for each."""
 
-    def own(self) -> Texts:
-        """The same texts in one piece, and nothing else in its buffer."""
-        piece = self.compact()
-        buffer = piece.piece()
-        if len(buffer) == len(piece.buffers[0]):
-            return piece
-        buffer = buffer.copy()
-        buffer.setflags(write=False)
-        shift = piece.starts[0, 0] if piece.starts.size else 0
-        return Texts((buffer,) * len(TEXTS), piece.starts - shift, piece.stops - shift, in_piece=True)
 
-    def piece(self) -> U8:
-        """The bytes of all texts, of texts that are in one piece."""
-        if not self.starts.size:
-            return self.buffers[0][:0]
-        return self.buffers[0][self.starts[0, 0] : self.stops[-1, -1]]
+class Columns(Texts):
+    """Texts as they are read and hashed: their buffers, mostly one and the same, and int64[columns, n] places."""
 
-    def lengths(self) -> I64:
-        """Bytes of each text: int64[columns, n]."""
-        return self.stops - self.starts
+    __slots__ = ("buffers", "starts", "stops")
 
-    def kept(self) -> dict[int, int]:
-        """The bytes of each buffer that is kept in memory, by what it is."""
-        return {id(buffer): len(buffer) for buffer in self.buffers}
+    def __init__(self, buffers: tuple[U8, ...], starts: I64, stops: I64) -> None:
+        self.buffers, self.starts, self.stops = buffers, starts, stops
 
     @classmethod
-    def joined(cls, parts: Sequence[Texts]) -> Texts:
-        """The texts of several, one after the other; at least one. Nothing is copied where they share their buffers."""
-        if any(a is not b for part in parts[1:] for a, b in zip(part.buffers, parts[0].buffers, strict=True)):
-            parts = _on_one_buffer(parts)
-        starts = np.concatenate([part.starts for part in parts], axis=1)
-        return cls(parts[0].buffers, starts, np.concatenate([part.stops for part in parts], axis=1))
+    def of(cls, columns: Mapping[str, Packed]) -> Columns:
+        """The columns, which have as many texts each."""
+        chosen = [columns[name] for name in TEXTS]
+        return cls(
+            tuple(c.buffer for c in chosen), np.stack([c.starts for c in chosen]), np.stack([c.stops for c in chosen])
+        )
 
+    def __getitem__(self, name: str) -> Packed:
+        place = PLACE[name]
+        return Packed(self.buffers[place], self.starts[place], self.stops[place])
 
-def _on_one_buffer(parts: Sequence[Texts]) -> list[Texts]:
-    """The parts with places in a buffer that holds those of all, and little else."""
-    parts = [part if len(part.kept()) == 1 else part.compact() for part in parts]
-    used = Counter[int]()
-    for part in parts:
-        used[id(part.buffers[0])] += int(part.lengths().sum())
-    parts = [part if len(part.buffers[0]) <= 2 * used[id(part.buffers[0])] else part.own() for part in parts]
-    held = {id(part.buffers[0]): part.buffers[0] for part in parts}
-    at = dict(zip(held, accumulate(map(len, held.values()), initial=0), strict=False))
-    buffer = np.concatenate(list(held.values()))
-    buffer.setflags(write=False)
-    shifts = [at[id(part.buffers[0])] for part in parts]
-    return [
-        Texts((buffer,) * len(TEXTS), part.starts + shift, part.stops + shift)
-        for part, shift in zip(parts, shifts, strict=True)
-    ]
+    def take(self, index: I64) -> Columns:
+        """The texts of the events at `index`, where they lie."""
+        return Columns(self.buffers, self.starts.take(index, axis=1), self.stops.take(index, axis=1))
 
+    def part(self, start: int, stop: int) -> Columns:
+        """The texts of the events from one place to another."""
+        return Columns(self.buffers, self.starts[:, start:stop], self.stops[:, start:stop])
 
-def _gathered(buffers: tuple[U8, ...], starts: tuple[I64, ...], stops: tuple[I64, ...]) -> tuple[U8, I64, I64]:
-    size = sum(int((stop - start).sum()) for start, stop in zip(starts, stops, strict=True))
-    buffer = np.empty(size, np.uint8)
-    at_starts, at_stops = np.empty((2, len(starts), len(starts[0])), np.int64)
-    _gather(buffers, starts, stops, buffer, at_starts, at_stops)
-    buffer.setflags(write=False)  # as all packed text is: kernels are compiled for one kind of array
-    return buffer, at_starts, at_stops
+    def columns(self) -> Columns:
+        """These."""
+        return self
 
 
 @kernel

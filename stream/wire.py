@@ -19,8 +19,9 @@ from stream.blocks import NUMBERS, PackedBlock
 from stream.checks import COUNT_MAX, TIME_MS_END, TIME_MS_MIN
 from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES
 from stream.origins import unstamped
+from stream.rows import Rows
 from stream.siphash import U8
-from stream.texts import TEXTS, Packed, Texts
+from stream.texts import TEXTS, Columns, Packed
 
 VERSION: Final = 2
 EVENTS_MAX: Final = 1 << 17
@@ -89,8 +90,8 @@ def encode(block: PackedBlock, watermark_ms: int = 0, more: bool = False) -> byt
     if len(block) > EVENTS_MAX:
         raise ValueError(f"{len(block)} events in one block, the limit is {EVENTS_MAX}")
     numbers = {name: np.ascontiguousarray(getattr(block, name), dtype).view(np.uint8).data for name, dtype in NUMBERS}
-    text = block.text.compact()
-    lengths = text.lengths().T.astype("<u2", order="C").reshape(-1).view(np.uint8).data
+    text = Rows.of(block.text)
+    lengths = np.ascontiguousarray(text.lengths, "<u2").reshape(-1).view(np.uint8).data
     return _encoder.encode(
         _Wire(VERSION, block.origins, watermark_ms, more, len(block), numbers, lengths, text.piece().data)
     )
@@ -140,17 +141,17 @@ def _column(wire: _Head, name: str, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return np.frombuffer(raw, dtype).astype(dtype.newbyteorder("="))  # aligned and writable, as kernels know arrays
 
 
-def _texts(wire: _Wire, data: U8, stop: int) -> Texts:
+def _texts(wire: _Wire, data: U8, stop: int) -> Rows:
     if len(wire.lengths) != 2 * len(TEXTS) * wire.events:
         raise BadBlock(f"texts: not {wire.events} lengths of {len(TEXTS)} columns")
-    text = Texts.filling(data, stop - len(wire.text), np.frombuffer(wire.lengths, "<u2").reshape(-1, len(TEXTS)))
-    if (come := int(text.lengths().sum())) != len(wire.text):
+    lengths = np.frombuffer(wire.lengths, "<u2").astype(np.uint16).reshape(-1, len(TEXTS))  # aligned
+    if (come := int(lengths.sum(dtype=np.int64))) != len(wire.text):
         raise BadBlock(f"texts: {len(wire.text)} bytes, the lengths come to {come}")
-    return text
+    return Rows.filling(data, stop - len(wire.text), lengths)
 
 
-def _texts1(wire: _Wire1) -> Texts:
-    return Texts.of({name: _text1(wire, name) for name in TEXTS})
+def _texts1(wire: _Wire1) -> Columns:
+    return Columns.of({name: _text1(wire, name) for name in TEXTS})
 
 
 def _text1(wire: _Wire1, name: str) -> Packed:

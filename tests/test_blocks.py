@@ -6,12 +6,14 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.blocks import NUMBERS, PackedBlock, joined, packed
+from stream.blocks import EVENT_BYTES, NUMBERS, PackedBlock, joined, packed
 from stream.events import ACTIONS, AccessEvent
-from stream.texts import TEXTS
+from stream.rows import LENGTH_MAX, Rows
+from stream.texts import TEXTS, Columns, Packed
 from tests.streams import START_MS, block
 
 TEXT = st.text(max_size=12).filter(lambda t: not any(0xD800 <= ord(c) < 0xE000 for c in t))
@@ -50,43 +52,55 @@ def test_taking_events_is_indexing_every_column(events: list[AccessEvent], data:
 @given(EVENTS, st.data())
 def test_parts_of_one_memory_are_joined_where_they_lie(events: list[AccessEvent], data: st.DataObject) -> None:
     """Copied or not, what was cut apart and joined again is what it was."""
-    whole = packed(block(events)).compact()
+    whole = packed(block(events)).rows()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=4)))
     parts = [whole.part(a, b) for a, b in pairwise([0, *cuts, len(events)])]
     again = joined(parts)
     assert rows(again) == rows(whole)
-    assert again.text.buffers[0] is whole.text.buffers[0]
-    moved = [data.draw(st.sampled_from([part, part.compact(), joined([part, packed(block([]))])])) for part in parts]
+    assert texts(again).buffer is texts(whole).buffer
+    moved = [data.draw(st.sampled_from([part, owned(part), joined([part, packed(block([]))])])) for part in parts]
     assert rows(joined(moved)) == rows(whole)
 
 
 @given(EVENTS, st.data())
-def test_in_one_piece_are_the_texts_and_nothing_else(events: list[AccessEvent], data: st.DataObject) -> None:
+def test_rows_are_the_texts_of_each_event_and_nothing_else(events: list[AccessEvent], data: st.DataObject) -> None:
+    """In one piece when they are made of columns, and in any part of that; a piece is made of what lies elsewhere."""
     index = np.array(data.draw(st.permutations(range(len(events)))), np.int64)
-    whole = packed(block(events)).take(index)
-    piece = whole.compact()
-    assert rows(piece) == rows(whole)
-    assert piece.text.compact() is piece.text
+    came = packed(block(events))
+    whole = came.rows(index)
+    assert rows(whole) == rows(came.take(index)) == rows(whole.columns())
+    assert texts(whole).own() is texts(whole)
     start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(events))] * 2)))
-    part = piece.part(start, stop).text
-    texts = [part[name][i] for i in range(stop - start) for name in TEXTS]
-    assert part.piece().tobytes() == "".join(texts).encode()
-    assert part.lengths().T.ravel().tolist() == [len(text.encode()) for text in texts]
+    for part in (whole.part(start, stop), came.rows().take(index[start:stop]), came.rows(index[start:stop])):
+        said = [[part.text[name][i].encode() for name in TEXTS] for i in range(stop - start)]
+        assert texts(part).piece().tobytes() == b"".join(each for row in said for each in row)
+        assert texts(part).lengths.tolist() == [[len(each) for each in row] for row in said]
+        assert (part.sizes() - EVENT_BYTES).tolist() == [sum(map(len, row)) for row in said]
+        assert rows(part.columns()) == rows(part) == rows(owned(part))
+        assert len(texts(owned(part)).buffer) == sum(len(each) for row in said for each in row)
 
 
-def test_the_columns_of_one_log_keep_one_memory() -> None:
-    """What is held of a fetch is counted once, however many blocks and columns lie in it."""
-    whole = packed(block([AccessEvent(START_MS, "ann", "read", "/r")] * 3)).compact()
-    assert whole.part(0, 1).text.kept() | whole.part(1, 3).text.kept() == {
-        id(whole.text.buffers[0]): len(whole.text.piece())
-    }
+@pytest.mark.parametrize("size", [LENGTH_MAX, LENGTH_MAX + 1])
+def test_a_text_that_the_wire_has_no_length_for_is_refused(size: int) -> None:
+    columns = {name: Packed.of(["x" * size if name == "object" else ""]) for name in TEXTS}
+    if size > LENGTH_MAX:
+        with pytest.raises(ValueError, match="more than 65535 bytes"):
+            Rows.of(Columns.of(columns))
+    else:
+        assert Rows.of(Columns.of(columns)).sizes().tolist() == [size]
 
 
-@given(EVENTS, st.data())
-def test_texts_of_their_own_keep_nothing_else(events: list[AccessEvent], data: st.DataObject) -> None:
-    whole = packed(block(events))
-    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(events))] * 2)))
-    part = data.draw(st.sampled_from([whole, whole.compact()])).part(start, stop)
-    own = replace(part, text=part.text.own())
-    assert rows(own) == rows(part)
-    assert sum(own.text.kept().values()) == int(own.text.lengths().sum())
+def test_a_column_of_its_own_keeps_nothing_else() -> None:
+    column = Packed.of(["ann", "", "böb", "x" * 20])
+    part = Packed(column.buffer, column.starts[1:], column.stops[1:]).compact()
+    assert part.texts() == ["", "böb", "x" * 20]
+    assert len(part.buffer) == 24
+
+
+def texts(given: PackedBlock) -> Rows:
+    assert isinstance(given.text, Rows)
+    return given.text
+
+
+def owned(given: PackedBlock) -> PackedBlock:
+    return replace(given, text=texts(given).own())

@@ -24,6 +24,7 @@ from stream.transact import Message
 from tests.broker import Record
 from tests.kafka.deployment import Counts
 from tests.streams import START_MS, block, event, regulars, state
+from tests.test_blocks import texts
 
 
 @pytest.fixture(scope="module")
@@ -119,5 +120,7 @@ def test_memory_of_what_was_fetched_is_let_go_of(
     behind = Record(0, wire.encode(packed(block([event(START_MS, "a")], "kafka:access/9")), START_MS, True))
     taken(made, [behind, *(Record(r.offset + 1, r.value) for r in log[:2])])
     assert made.aligner.held
-    held = {id(b): len(b) for each in made.aligner._held for b in each.text.buffers}
-    assert sum(held.values()) == sum(int(each.text.lengths().sum()) for each in made.aligner._held)
+    held = [texts(each) for each in made.aligner._held]
+    assert sum({id(each.buffer): len(each.buffer) for each in held}.values()) == sum(
+        each.sizes().sum() for each in held
+    )

@@ -15,7 +15,7 @@ from stream.events import AccessEvent
 from stream.texts import TEXTS
 from stream.wire import EVENTS_MAX, VERSION, BadBlock, NewerBlock, decode, decode_at, encode
 from tests.streams import START_MS, block
-from tests.test_blocks import EVENTS, rows
+from tests.test_blocks import EVENTS, rows, texts
 
 # What version 1 wrote of two reads by ann: its texts lie column by column.
 FIRST = base64.b85decode(
@@ -48,7 +48,7 @@ def test_messages_of_one_fetch_are_read_where_they_lie(fetched: list[tuple[list[
     memory = np.frombuffer(data, np.uint8)
     found = [decode_at(memory, start, stop).block for start, stop in places]
     assert [rows(each) for each in found] == [rows(packed(block(events))) for events, _ in fetched]
-    assert joined(found).text.buffers[0] is memory
+    assert texts(joined(found)).buffer is memory
 
 
 @given(EVENTS)

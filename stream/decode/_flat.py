@@ -21,7 +21,7 @@ from stream.events import ACCOUNT_KINDS, ACTIONS, OUTCOMES, TEXT_FIELDS
 from stream.networks import network_of
 from stream.records import Records
 from stream.siphash import I64, U8, U64
-from stream.texts import Packed, Texts
+from stream.texts import Columns, Packed
 from stream.words import BYTES, HIGH, ONES, SHORT, equal, head, lowest, words
 
 I8 = npt.NDArray[np.int8]
@@ -270,7 +270,7 @@ def quick(records: Records, origin: str, lines: I64, time_ms_max: int) -> tuple[
     address = TEXT_FIELDS.index("source_ip")
     network = _network_column(Packed(buffer, text_start[address], text_stop[address]), counts[3])
     text_start[TEXTS], text_stop[TEXTS] = network.starts, network.stops
-    text = Texts((buffer,) * TEXTS + (network.buffer,), text_start, text_stop)
+    text = Columns((buffer,) * TEXTS + (network.buffer,), text_start, text_stop)
     m = len(lines)
     columns = {
         "origin": np.zeros(m, np.uint16), "line": lines, "time": counts[0], "action": enums[0],

@@ -36,7 +36,7 @@ from stream.errors import UsageError
 from stream.events import ACCOUNT_KINDS
 from stream.origins import stamped
 from stream.siphash import hash_key
-from stream.texts import Packed, Texts
+from stream.texts import Columns, Packed
 
 if TYPE_CHECKING:
     from stream.config import Config
@@ -143,7 +143,7 @@ class Enricher:
             self._put(text, "network", system.where(~(_told_system(text["network"]) | (named.codes > 0))))
             self._put(text, "network", named)
         origins = tuple(stamped(origin, self.version) for origin in block.origins)
-        return replace(block, origins=origins, account_kind=kind, text=Texts.of(text))
+        return replace(block, origins=origins, account_kind=kind, text=Columns.of(text))
 
     def _put(self, text: dict[str, Packed], name: str, answers: Answers) -> None:
         text[name] = answers.into(text[name])

@@ -28,9 +28,10 @@ from stream.checkpoint import StateDirectory
 from stream.config import Config
 from stream.events import ACCOUNT_KINDS, ACTIONS
 from stream.pipeline import Pipeline
+from stream.rows import Rows
 from stream.snapshot import Snapshot
 from stream.state import FILL_AFTER, FILL_MAX
-from stream.texts import TEXTS, Texts
+from stream.texts import TEXTS
 from tests.bench.__main__ import _machine
 from tests.bench.kafka import FOUR
 from tests.bench.work import _peak, _resident
@@ -162,13 +163,13 @@ def events(who: Numbers, session: Numbers, address: Numbers, first: int) -> Pack
         "source_ip": _named("s", address), "country": _named("", who, 0), "user_agent": _named("agent-", who % 50, 2),
         "object": _named("o", number), "subject": _named("c", who), "network": _named("AS", address % 5_000, 4),
     }  # fmt: skip
-    lengths = np.tile(np.array([shown[name].shape[1] for name in TEXTS]), (n, 1))
+    lengths = np.tile(np.array([shown[name].shape[1] for name in TEXTS], np.uint16), (n, 1))
     buffer = np.concatenate([shown[name] for name in TEXTS], axis=1).ravel()
     buffer.setflags(write=False)
     return PackedBlock(
         ("scale",), np.zeros(n, np.uint16), number, (START_MS + number * SPACING_MS).astype(np.int64),
         np.full(n, ACTIONS.index("read"), np.int8), np.full(n, ACCOUNT_KINDS.index("customer"), np.int8),
-        np.zeros(n, np.int8), np.ones(n), np.full(n, 500.0), np.ones(n, np.int8), Texts.filling(buffer, 0, lengths),
+        np.zeros(n, np.int8), np.ones(n), np.full(n, 500.0), np.ones(n, np.int8), Rows.filling(buffer, 0, lengths),
     )  # fmt: skip
 
 
