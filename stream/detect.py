@@ -275,9 +275,10 @@ class Detect:
         return self._repeats(block, repeated) if repeated.any() else []
 
     def _repeats(self, block: PackedBlock, repeated: Any) -> list[Message]:
+        ids = block.text["id"]
         return [
             self._letter(
-                int(block.line[i]), "duplicate_id", f"id {block.text['id'][i]!r} came before", b"",
+                int(block.line[i]), "duplicate_id", f"id {ids[i]!r} came before", b"",
                 unstamped(block.origins[block.origin[i]])[0],
             )
             for i in np.flatnonzero(repeated).tolist()

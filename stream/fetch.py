@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 import aiokafka
+import cramjam
 import numpy as np
 import zstandard
 from aiokafka import codec
@@ -54,6 +55,8 @@ RECORD_BYTES_MIN: Final = 7
 UNPACKED_BYTES_MAX: Final = 64 << 20  # of a record batch, which is some megabytes at most where somebody sends events
 BEYOND: Final = 1 << 62  # a place behind all data: where something was cut off
 CORRUPT: Final = -1
+
+Data = bytes | memoryview
 
 
 class Head(NamedTuple):
@@ -138,16 +141,15 @@ def _unpack(data: U8, heads: I64, position: int, columns: I64) -> tuple[int, int
     return found, headers_most
 
 
-def unpacked(batches: list[tuple[Head, bytes]], position: int) -> Batch:
+def unpacked(batches: list[tuple[Head, Data]], position: int) -> Batch:
     """The records from `position` on of record batches, each with the bytes of its records, decompressed.
 
     Raises CorruptRecordException.
     """
-    parts = [part for _, part in batches]
-    data = parts[0] if len(parts) == 1 else b"".join(parts)
+    data = b"".join([part for _, part in batches])
     heads = np.empty((len(batches), 6), np.int64)
     end = 0
-    for row, (head, _), part in zip(heads, batches, parts, strict=True):
+    for row, (head, part) in zip(heads, batches, strict=True):
         if not 0 <= head.records <= len(part) // RECORD_BYTES_MIN:
             raise CorruptRecordException(f"offset {head.offset}: {head.records} records in {len(part)} bytes")
         if not 0 <= head.offset < BEYOND:  # an offset that its records' would wrap around is none of a broker's
@@ -166,7 +168,7 @@ def unpacked(batches: list[tuple[Head, bytes]], position: int) -> Batch:
     return Batch(offsets, times, values if 2 * headers < 32 else Records.of(list(values)))
 
 
-def decompressed(head: Head, raw: memoryview) -> tuple[Head, bytes]:
+def decompressed(head: Head, raw: memoryview) -> tuple[Head, Data]:
     """A record batch with the bytes of its records. Raises CorruptRecordException, UnsupportedCodecError.
 
     One that unpacks to more than UNPACKED_BYTES_MAX, as a megabyte of a producer's can to thirty gigabytes, gets a
@@ -175,7 +177,7 @@ def decompressed(head: Head, raw: memoryview) -> tuple[Head, bytes]:
     """
     number, payload = head.attributes & CODEC, raw[HEAD.size :]
     if number == 0:
-        return head, bytes(payload)
+        return head, payload
     if number not in CODECS:
         raise UnsupportedCodecError(f"compression {number} is none of {sorted(CODECS)}")
     try:
@@ -209,10 +211,12 @@ def _zstd(payload: memoryview) -> bytes:
         return file.read(UNPACKED_BYTES_MAX + 1)
 
 
+def _lz4(payload: memoryview) -> Data:
+    return memoryview(cramjam.lz4.decompress(payload))
+
+
 # gzip and zstd are told where to stop; snappy's bytes become 22 times as many at most, and those of lz4 255 times.
-CODECS: Final[dict[int, Callable[[memoryview], bytes]]] = {
-    1: _gzip, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: _zstd,
-}  # fmt: skip
+CODECS: Final[dict[int, Callable[[memoryview], Data]]] = {1: _gzip, 2: codec.snappy_decode, 3: _lz4, 4: _zstd}
 
 
 class _Fetched(MemoryRecords):  # type: ignore[misc]  # aiokafka has no types
@@ -272,7 +276,7 @@ def fetcher_of() -> Any:
 
         def _pulled(self, most: int) -> Batch:
             """The records of as many record batches as it takes for `most`."""
-            batches: list[tuple[Head, bytes]] = []
+            batches: list[tuple[Head, Data]] = []
             count, size, self._behind = 0, 0, self.next_fetch_offset
             while count < most and size < UNPACKED_BYTES_MAX and (raw := self._next()):
                 if raw[MAGIC_AT] != V2:

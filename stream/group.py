@@ -141,12 +141,16 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
                 each.cancel()
 
     async def _hand_out(self, batches: Mapping[TopicPartition, Sequence[Any]]) -> None:
-        """Let each lane begin with its batch, and see how far those have read that have none."""
+        """Let each lane begin with its batch, or with none where it has to commit, and see how far the others read."""
         for tp, batch in batches.items():
             if (lane := self.lanes.get(tp)) is not None:
                 self._working[tp] = asyncio.create_task(self._work(lane, batch))
         for tp, lane in list(self.lanes.items()):
-            if tp not in self._working:
+            if tp in self._working:
+                continue
+            if lane.overdue:
+                self._working[tp] = asyncio.create_task(self._work(lane, ()))
+            else:
                 await self._reached(lane)
 
     async def _work(self, lane: Lane, batch: Sequence[Any]) -> None:
@@ -242,10 +246,9 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             await self._done()
             for tp in revoked:
                 self._until.pop(tp, None)
-                lane = self.lanes.pop(tp, None)
-                if lane is not None:
-                    self._taken += lane.taken
-                    await lane.close()
+            gone = [self.lanes.pop(tp) for tp in revoked if tp in self.lanes]
+            self._taken += sum(lane.taken for lane in gone)
+            await asyncio.gather(*(lane.close() for lane in gone))
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Called after a rebalance: open what is ours, let go of what is not."""
@@ -287,10 +290,10 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         async with self._busy:
             self._left = True
             await self._done()
+            await asyncio.gather(*(lane.close() for lane in list(self.lanes.values())))
             for tp, lane in list(self.lanes.items()):
                 if isinstance(lane.stage, Detect) and lane.position == lane.committed:
                     await asyncio.to_thread(lane.stage.save, lane.committed)
-                await lane.close()
                 del self.lanes[tp]
             for tp in list(self._stages):
                 await self._drop(tp)

@@ -8,6 +8,10 @@ For each batch, in this order:
     4. the transaction is committed: messages and offset become true together, or not at all
     5. only then may the stage keep a snapshot, which names that offset
 
+Where a batch gives nothing to write, as most do that are scored, there is nothing that its offset would have to become
+true with: it is owed, and goes into the next transaction, or into one of its own after OWED_S. Whoever takes such a
+batch in again writes nothing again.
+
 Each lane has a transactional id of its own, made of the group and the partition: whoever opens the lane next fences
 whoever had it before, and a fenced lane stays closed until the partition is assigned to this worker again. Whatever
 fails, the remedy is the same: the producer is started anew, which ends the transaction that hangs; what was committed
@@ -45,6 +49,7 @@ log = logging.getLogger("tripline")
 # their caches, while this one leaves the event loop free to fetch, to commit and to say that the worker lives.
 COMPUTING: Final = ThreadPoolExecutor(1, "compute")
 
+OWED_S: Final = 1.0  # the broker hears that often how far a lane is, at least
 COMMIT_S: Final = 30.0  # how long an answer to a commit is waited for
 RETRY_S: Final = (0.1, 0.5, 2.0, 5.0)
 RETRIES_MAX: Final = 60
@@ -112,12 +117,12 @@ class Lane:
 
     Public for metrics: `position` (next offset to take in), `reached` (next offset to read: what lies between was no
     record, but a transaction's end, or taken back), `committed` (offset of the group), `progress_at` (monotonic seconds
-    of the last commit), `append_ms` (append time of the newest record taken in).
+    when records were taken in last), `append_ms` (append time of the newest record taken in).
     """
 
     def __init__(
         self, consumer: AIOKafkaConsumer, partition: TopicPartition, group: str, stage: Stage,
-        make_producer: Callable[[str], AIOKafkaProducer],
+        make_producer: Callable[[str], AIOKafkaProducer], clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.partition = partition
         self.stage = stage
@@ -132,6 +137,14 @@ class Lane:
         self._group = group
         self._make_producer = make_producer
         self._producer: AIOKafkaProducer | None = None
+        self._clock = clock
+        self._owed: int | None = None  # the offset behind batches that gave nothing to write, until it is committed
+        self._committed_at = clock()
+
+    @property
+    def overdue(self) -> bool:
+        """Whether an offset is owed for long enough: the next batch, an empty one too, commits it."""
+        return self._owed is not None and self._clock() - self._committed_at >= OWED_S
 
     @property
     def transactional_id(self) -> str:
@@ -141,6 +154,7 @@ class Lane:
     async def open(self) -> None:
         """Fence whoever was here before, recover the stage, and read on from where it stands."""
         began = time.monotonic()
+        self._owed = None  # the stage may be another's by now
         await self._stop_producer()
         self._producer = self._make_producer(self.transactional_id)
         await self._producer.start()  # ends any transaction of this id: what is committed now stays so
@@ -159,8 +173,8 @@ class Lane:
         self.progress_at = time.monotonic()
 
     async def take(self, records: Sequence[Any]) -> None:
-        """Take a batch in and commit it; Fenced where the lane is another's, one of FAILURES where it must reopen,
-        NotNow where the batch has to be read again later."""
+        """Take a batch in, and commit it where it gives something to write or an offset is overdue; Fenced where the
+        lane is another's, one of FAILURES where it must reopen, NotNow where the batch has to be read again later."""
         batch = Batch.of(records)
         fresh = batch[batch.before(self.position) :]
         replayed = fresh[: fresh.before(self.committed)]
@@ -168,21 +182,33 @@ class Lane:
             await self._taken(replayed, True, True)
             self.position = replayed[-1].offset + 1
         live = fresh[len(replayed) :]
+        messages: list[Message] = []
         if live:
             more = (self._consumer.highwater(self.partition) or 0) > live[-1].offset + 1
             messages = await self._taken(live, False, more)
-            self.position = live[-1].offset + 1
-            await self._commit(messages, self.position)
-            self.committed = self.position
+            self.position = self._owed = live[-1].offset + 1
             self.append_ms = max(self.append_ms, live[-1].timestamp)
-            await asyncio.to_thread(self.stage.committed, self.committed)
+        if messages or self.overdue:
+            await self._paid(messages)
         self.taken += len(fresh)
         self.progress_at = time.monotonic()
 
     async def settle(self) -> None:
         """There was nothing more to read: say so, where something else was said; raises what `take` raises."""
         if messages := self.stage.announced(False):
-            await self._commit(messages, None)
+            await self._paid(messages)
+
+    async def _paid(self, messages: Sequence[Message]) -> None:
+        """Commit messages, and with them the offset that is owed.
+
+        Where that fails it is owed no longer: the messages are not written, and only who opens the lane anew knows.
+        """
+        offset, self._owed = self._owed, None
+        await self._commit(messages, offset)
+        self._committed_at = self._clock()
+        if offset is not None:
+            self.committed = offset
+            await asyncio.to_thread(self.stage.committed, offset)
 
     async def _taken(self, records: Batch, silent: bool, more: bool) -> list[Message]:
         return await asyncio.get_running_loop().run_in_executor(COMPUTING, self.stage.take, records, silent, more)
@@ -208,7 +234,10 @@ class Lane:
         await producer.commit_transaction()
 
     async def close(self) -> None:
-        """Stop writing; the stage keeps its state until it is closed itself."""
+        """Commit what is owed, where that can be done, and stop writing; the stage keeps its state until it is closed
+        itself."""
+        if self._owed is not None:
+            await quietly(lambda: self._paid(()))
         await self._stop_producer()
 
     async def _stop_producer(self) -> None:
@@ -228,7 +257,7 @@ async def quietly(stop: Callable[[], Awaitable[None]]) -> None:
     """Stop something that may be past stopping; what it says is logged."""
     try:
         await asyncio.wait_for(stop(), 5.0)
-    except (*FAILURES, TimeoutError) as why:
+    except (*FAILURES, Fenced, TimeoutError) as why:
         log.info("stopping: %s", type(why).__name__)
 
 

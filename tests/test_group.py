@@ -26,7 +26,7 @@ PARTITIONS = [TopicPartition("access", n) for n in range(2)]
 class Lane:
     """As much of a lane as leaving looks at; while one is closed, all partitions are taken away."""
 
-    stage, position, committed, taken = None, 0, 0, 0
+    stage, position, committed, taken, overdue = None, 0, 0, 0, False
 
     def __init__(self, group: Group, rebalances: list[asyncio.Task[None]]) -> None:
         self._group, self._rebalances = group, rebalances
@@ -154,7 +154,7 @@ class Flood(Consumer):
 class Slow(Lane):
     """Takes its time."""
 
-    partition, reached, batches = PARTITION, 0, 0
+    partition, reached, batches, overdue = PARTITION, 0, 0, False
 
     def __init__(self, flood: Flood, stopping: asyncio.Event) -> None:
         self._flood, self._stopping = flood, stopping
@@ -200,7 +200,7 @@ class Feed(Flood):
 class Counting:
     """A lane that counts its batches, and works as long as it is told to."""
 
-    stage, position, reached, committed, taken = None, 0, 0, 0, 0
+    stage, position, reached, committed, taken, overdue = None, 0, 0, 0, 0, False
 
     def __init__(self, partition: TopicPartition, goes_on: asyncio.Event) -> None:
         self.partition, self._goes_on = partition, goes_on

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError
 
-from stream.transact import Fenced, Lane, Message, retried
+from stream.transact import OWED_S, Fenced, Lane, Message, retried
 from tests.broker import PARTITION, Broker, Consumer, Crash, Producer, Record
 
 
@@ -62,13 +62,25 @@ class Totals:
         pass
 
 
-def lane(broker: Broker, disk: Disk) -> Lane:
-    return Lane(Consumer(broker), PARTITION, "g", Totals(disk, 5), lambda _id: Producer(broker))
+class Clock:
+    """Which jumps now and then by more than an offset may be owed, and stands still for who does not say how."""
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self.random, self.now = rng, 0.0
+
+    def __call__(self) -> float:
+        if self.random is not None and self.random.random() < 0.3:
+            self.now += 2 * OWED_S
+        return self.now
+
+
+def lane(broker: Broker, disk: Disk, clock: Clock | None = None) -> Lane:
+    return Lane(Consumer(broker), PARTITION, "g", Totals(disk, 5), lambda _id: Producer(broker), clock or Clock())
 
 
 async def work(broker: Broker, disk: Disk) -> None:
     """A process, from its start to the end of the log or to its own."""
-    it, stopping = lane(broker, disk), asyncio.Event()
+    it, stopping = lane(broker, disk, Clock(broker.random)), asyncio.Event()
     stage, consumer = it.stage, it._consumer
     assert isinstance(stage, Totals)
     if not await retried("open", it.open, stopping):
@@ -82,6 +94,7 @@ async def work(broker: Broker, disk: Disk) -> None:
                 return
         except Fenced:
             return
+    await it.close()
 
 
 def history(seed: int, fault: float, crash: float) -> Broker:
@@ -134,6 +147,66 @@ def test_who_was_fenced_writes_nothing_and_does_not_come_back() -> None:
         with pytest.raises(Fenced):
             await old.take(broker.log[6:8])
         assert [m.value.split()[0] for m in broker.written] == [b"%d" % n for n in range(10)]
+
+    asyncio.run(scene())
+
+
+def test_an_offset_with_nothing_to_write_waits_for_the_next_transaction() -> None:
+    """Or until it is overdue, or the lane is closed: no batch of that kind costs a transaction of its own."""
+
+    async def scene() -> None:
+        broker, clock = (
+            Broker([Record(n, b"%d" % v) for n, v in enumerate([1, 2, 3, 4, 5, 7])], random.Random(1)),
+            Clock(),
+        )
+        it = lane(broker, Disk(), clock)
+        await it.open()
+        await it.take(broker.log[:2])
+        assert (it.position, it.committed, broker.committed, it.overdue) == (2, 0, None, False)
+        await it.take(broker.log[2:3])  # 3 is written
+        assert (it.committed, broker.committed, len(broker.written)) == (3, 3, 1)
+        await it.take(broker.log[3:4])
+        clock.now += OWED_S
+        assert it.overdue
+        await it.take([])
+        assert (it.committed, broker.committed, it.overdue) == (4, 4, False)
+        await it.take(broker.log[4:5])
+        await it.close()
+        assert (it.committed, broker.committed, len(broker.written)) == (5, 5, 1)
+
+    asyncio.run(scene())
+
+
+def test_what_could_not_be_written_is_not_passed_over_when_the_lane_is_closed() -> None:
+    """Its offset is not committed without it."""
+
+    async def scene() -> None:
+        broker = Broker([Record(n, b"%d" % v) for n, v in enumerate([1, 3, 1])], random.Random(1))
+        it = lane(broker, Disk())
+        await it.open()
+        await it.take(broker.log[:1])
+        broker.fault = 1.0
+        with pytest.raises(KafkaError):
+            await it.take(broker.log[1:2])
+        broker.fault = 0.0
+        await it.close()
+        assert (broker.committed, broker.written) == (None, [])
+
+    asyncio.run(scene())
+
+
+def test_who_was_fenced_owing_an_offset_commits_nothing() -> None:
+    async def scene() -> None:
+        broker, disk = Broker([Record(n, b"1") for n in range(4)], random.Random(1)), Disk()
+        old, new = lane(broker, disk), lane(broker, disk)
+        await old.open()
+        await old.take(broker.log[:3])
+        await new.open()
+        await old.close()
+        assert broker.committed is None
+        await new.take(broker.log[:2])
+        await new.close()
+        assert broker.committed == 2
 
     asyncio.run(scene())
 

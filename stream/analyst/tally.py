@@ -152,6 +152,7 @@ class Named:
         end = np.zeros(len(people), np.int64)
         np.minimum.at(begin, which, block.time[reads])
         np.maximum.at(end, which, block.time[reads])
+        accounts, subjects = block.text["account"], block.text["subject"]
         for i, person in enumerate(people.tolist()):
             known = self.people.get(person)
             if known is None:
@@ -159,7 +160,7 @@ class Named:
                     self.unlisted = True
                     continue
                 row = int(reads[first[i]])
-                name = block.text["subject" if own[first[i]] else "account"][row]
+                name = (subjects if own[first[i]] else accounts)[row]
                 known = Person(name, 0, 0.0, 0.0, int(begin[i]), int(end[i]), [0] * self._phases, 0)
                 self.people[person] = known
             known.reads += int(by_phase[i].sum())

@@ -3,8 +3,8 @@
 In the same run, on the same events: the ceilings (what a client takes to consume, and to consume and decode), and the
 embedded run from a file. Rates are events by second of the processor, transactions and snapshots included, so that
 what else this machine does counts little; the broker has another core where there is one. Then two workers that share
-the partitions; and, at half of the measured rate, how long an event takes from its append until it is scored and the
-signals are committed. The table goes to stdout, everything to out/bench-kafka.json.
+the partitions; and, at half of the measured rate, how long an event takes from its append until it is scored and what
+it signals is committed. The table goes to stdout, everything to out/bench-kafka.json.
 """
 
 from __future__ import annotations
