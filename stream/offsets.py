@@ -105,8 +105,10 @@ class StableOffsets:
         while True:
             await coordinator.ensure_coordinator_known()
             answer = await coordinator._send_req(_StableOffset(coordinator.group_id, partition))
-            ((_, ((_, offset, *rest), *_), *_), *_) = answer.topics
-            error = answer.error_code or rest[-2 if answer.API_VERSION == STABLE_VERSION else -1]
+            error, offset = answer.error_code, -1
+            if not error:  # else no partition may be named
+                ((_, ((_, offset, *rest), *_), *_), *_) = answer.topics
+                error = rest[-2 if answer.API_VERSION == STABLE_VERSION else -1]
             if not error:
                 return None if offset < 0 else int(offset)
             if error not in ASK_AGAIN:
