@@ -23,6 +23,7 @@ NUMBERS: Final = (
     ("origin", "<u2"), ("line", "<i8"), ("time", "<i8"), ("action", "i1"), ("account_kind", "i1"), ("outcome", "i1"),
     ("records", "<f8"), ("bytes", "<f8"), ("trusted", "i1"),
 )  # fmt: skip
+ORIGIN_MAX: Final = 0xFFFF
 EVENT_BYTES: Final = sum(np.dtype(dtype).itemsize for _, dtype in NUMBERS) + 2 * len(TEXTS)  # its texts come on top
 
 
@@ -74,10 +75,10 @@ class PackedBlock:
         return PackedBlock(self.origins, **numbers, text=self.text.part(start, stop))
 
     def rows(self, order: I64 | None = None) -> PackedBlock:
-        """The events at `order`, of all by default, their texts event by event."""
+        """The events at `order`, of all by default, their texts event by event in one piece."""
         chosen = slice(None) if order is None else order
         numbers: dict[str, Any] = {name: getattr(self, name)[chosen] for name, _ in NUMBERS}
-        return PackedBlock(self.origins, **numbers, text=Rows.of(self.text, order))
+        return PackedBlock(self.origins, **numbers, text=Rows.of(self.text, order).own())
 
     def sizes(self) -> I64:
         """Bytes that each event takes on the wire: int64[n]."""
@@ -89,14 +90,17 @@ class PackedBlock:
 
 
 def joined(parts: Sequence[PackedBlock]) -> PackedBlock:
-    """Blocks one after the other; at least one."""
+    """Blocks one after the other; at least one. Beyond ORIGIN_MAX origins, which nobody has, they lose their names."""
     if len(parts) == 1:
         return parts[0]
-    place = {name: place for place, name in enumerate(dict.fromkeys(name for part in parts for name in part.origins))}
+    names = list(dict.fromkeys(name for part in parts for name in part.origins))
+    place = {name: min(place, ORIGIN_MAX) for place, name in enumerate(names)}
+    if len(names) > ORIGIN_MAX:
+        names = [*names[:ORIGIN_MAX], ""]
     numbers: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts]) for name, _ in NUMBERS}
     places = [np.array([place[name] for name in part.origins], np.uint16)[part.origin] for part in parts]
     numbers["origin"] = np.concatenate(places)
-    return PackedBlock(tuple(place), **numbers, text=Rows.joined([Rows.of(part.text) for part in parts]))
+    return PackedBlock(tuple(names), **numbers, text=Rows.joined([Rows.of(part.text) for part in parts]))
 
 
 def none(origin: str) -> PackedBlock:

@@ -41,6 +41,8 @@ _HELD: Final = "held/"  # of the names of a snapshot's arrays: blocks that wait 
 class Detect:
     """The stage of one partition of the observations."""
 
+    stateless = False
+
     def __init__(self, config: Config, partition: int, counts: Counts, say: Callable[[str], None]) -> None:
         self._config = config
         self.partition = partition
@@ -86,6 +88,7 @@ class Detect:
 
     def take(self, records: Batch, silent: bool, more: bool) -> list[Message]:  # noqa: ARG002 - the contract
         """Score the records; signals and dead letters."""
+        self._offset = -1  # where this ends in the middle the state stands nowhere, and is not kept
         self._signals.clear()
         letters: list[Message] = []
         ready: list[PackedBlock] = []

@@ -157,7 +157,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         began = time.monotonic()
         try:
             await self._take(lane, batch)
-            self.batches.add(time.monotonic() - began)
+            if len(batch):
+                self.batches.add(time.monotonic() - began)
             self._keep_pace()
             await self._reached(lane)
         except Exception as why:  # noqa: BLE001 - nobody waits for this task; `_fetched` raises it

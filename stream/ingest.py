@@ -50,6 +50,8 @@ class Counts(Protocol):
 class Ingest:
     """The stage of one partition of an access topic: a function of its records, but for the format that it was told."""
 
+    stateless = True
+
     def __init__(
         self, config: Config, topic: str, partition: int, counts: Counts, registry: Registry | None = None,
         enricher: Enricher | None = None,

@@ -50,6 +50,7 @@ log = logging.getLogger("tripline")
 COMPUTING: Final = ThreadPoolExecutor(1, "compute")
 
 OWED_S: Final = 1.0  # the broker hears that often how far a lane is, at least
+PAY_S, STOP_S = 2.0, 5.0  # what is given to the last commit of a lane, and to whatever else is to stop
 COMMIT_S: Final = 30.0  # how long an answer to a commit is waited for
 RETRY_S: Final = (0.1, 0.5, 2.0, 5.0)
 RETRIES_MAX: Final = 60
@@ -75,7 +76,12 @@ class Message:
 
 
 class Stage(Protocol):
-    """What a lane does. `take` runs in the thread that computes, the others in any, never two of a lane at a time."""
+    """What a lane does. `take` runs in the thread that computes, the others in any, never two of a lane at a time.
+
+    stateless: an offset is all that it needs to go on.
+    """
+
+    stateless: bool
 
     def recover(self, committed: int | None, beginning: int, end: int) -> int:
         """Become the state at some offset not behind `committed`, and say from which offset to read on.
@@ -165,8 +171,11 @@ class Lane:
         end = (await self._consumer.end_offsets([self.partition]))[self.partition]
         self.position = await asyncio.to_thread(self.stage.recover, committed, beginning, end)
         self.committed = self.position if committed is None else committed
-        if messages := self.stage.announced(end > self.position):
-            await self._commit(messages, None)
+        # Where a group begins that never committed has to hold from now on: the end is another when it is asked again.
+        start = self.position if committed is None and self.stage.stateless else None
+        messages = self.stage.announced(end > self.position)
+        if messages or start is not None:
+            await self._commit(messages, start)
         self._consumer.seek(self.partition, self.position)
         self.reached = self.position
         self.recovery_s = time.monotonic() - began
@@ -236,9 +245,15 @@ class Lane:
     async def close(self) -> None:
         """Commit what is owed, where that can be done, and stop writing; the stage keeps its state until it is closed
         itself."""
-        if self._owed is not None:
-            await quietly(lambda: self._paid(()))
+        offset, self._owed = self._owed, None
+        if offset is not None:
+            await quietly(lambda: self._told(offset), PAY_S)
         await self._stop_producer()
+
+    async def _told(self, offset: int) -> None:
+        """Commit an offset alone. The stage does not hear of it, for it might begin something that outlasts a limit."""
+        await self._commit((), offset)
+        self.committed = offset
 
     async def _stop_producer(self) -> None:
         producer, self._producer = self._producer, None
@@ -253,10 +268,10 @@ def refused(what: str, why: BaseException) -> TriplineError:
     )
 
 
-async def quietly(stop: Callable[[], Awaitable[None]]) -> None:
+async def quietly(stop: Callable[[], Awaitable[None]], within_s: float = STOP_S) -> None:
     """Stop something that may be past stopping; what it says is logged."""
     try:
-        await asyncio.wait_for(stop(), 5.0)
+        await asyncio.wait_for(stop(), within_s)
     except (*FAILURES, Fenced, TimeoutError) as why:
         log.info("stopping: %s", type(why).__name__)
 

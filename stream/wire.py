@@ -150,8 +150,8 @@ def _texts(wire: _Wire, data: U8, stop: int) -> Rows:
     return Rows.filling(data, stop - len(wire.text), lengths)
 
 
-def _texts1(wire: _Wire1) -> Columns:
-    return Columns.of({name: _text1(wire, name) for name in TEXTS})
+def _texts1(wire: _Wire1) -> Rows:
+    return Rows.of(Columns.of({name: _text1(wire, name) for name in TEXTS}))
 
 
 def _text1(wire: _Wire1, name: str) -> Packed:

@@ -80,6 +80,14 @@ def test_rows_are_the_texts_of_each_event_and_nothing_else(events: list[AccessEv
         assert len(texts(owned(part)).buffer) == sum(len(each) for row in said for each in row)
 
 
+def test_more_origins_than_can_be_told_apart_lose_their_names() -> None:
+    """Nobody has so many, but whoever may write observations can say so: no worker ends of it."""
+    one = packed(block([AccessEvent(START_MS, "a", "read", "r")]))
+    parts = [replace(one, origins=tuple(f"{n}-{i}" for i in range(4_096)), origin=one.origin + 7) for n in range(17)]
+    whole = joined(parts)
+    assert [whole.origins[n] for n in whole.origin.tolist()] == [f"{n}-7" for n in range(16)] + [""]
+
+
 @pytest.mark.parametrize("size", [LENGTH_MAX, LENGTH_MAX + 1])
 def test_a_text_that_the_wire_has_no_length_for_is_refused(size: int) -> None:
     columns = {name: Packed.of(["x" * size if name == "object" else ""]) for name in TEXTS}

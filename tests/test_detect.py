@@ -104,10 +104,29 @@ def test_a_block_of_a_newer_version_stops_the_worker(tmp_path: Path, stages: lis
     """In the middle of an upgrade an old worker must not turn a new one's events into dead letters."""
     made = stage(tmp_path)
     stages.append(made)
-    fields = msgspec.msgpack.decode(wire.encode(packed(block([event(START_MS, "ann")]))))
-    newer = msgspec.msgpack.encode([wire.VERSION + 1, *fields[1:]])
     with pytest.raises(TriplineError, match=r"observations/0: offset 7: wire version 3, .*upgrade this worker"):
-        taken(made, [Record(7, newer)])
+        taken(made, [Record(7, newer())])
+
+
+def test_a_state_that_was_left_in_the_middle_of_a_batch_is_not_kept(
+    log: list[Record], tmp_path: Path, stages: list[Detect], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the state at the batch's begin it would be: who goes on from it would take the batch in twice."""
+    monkeypatch.setattr(detect, "TAKEN_EVENTS", 1)
+    made = stage(tmp_path)
+    stages.append(made)
+    taken(made, log[:3])
+    with pytest.raises(TriplineError, match="upgrade this worker"):
+        taken(made, [*log[3:9], Record(9, newer())])
+    made.save(3)
+    assert not list(tmp_path.rglob("*.tripline"))
+    assert made.recover(3, 0, 10) == 0
+
+
+def newer() -> bytes:
+    """A message of the next version of the wire."""
+    fields = msgspec.msgpack.decode(wire.encode(packed(block([event(START_MS, "ann")]))))
+    return msgspec.msgpack.encode([wire.VERSION + 1, *fields[1:]])
 
 
 def test_memory_of_what_was_fetched_is_let_go_of(

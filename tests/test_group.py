@@ -15,9 +15,11 @@ from stream.config import Config, Kafka
 from stream.errors import TriplineError
 from stream.group import RECORDS_MAX, Group
 from stream.ingest import Ingest
+from stream.transact import OWED_S
 from stream.transact import Lane as RealLane
 from tests.broker import PARTITION, Broker, Producer, Record
 from tests.kafka.deployment import Counts
+from tests.test_transact import Clock, Disk, Totals
 
 Batches = dict[TopicPartition, list[Record]]
 PARTITIONS = [TopicPartition("access", n) for n in range(2)]
@@ -127,6 +129,26 @@ def test_where_a_transaction_ends_behind_the_last_record_nothing_is_waited_for()
             sent = wire.decode(message.value)
             told[message.partition].append((len(sent.block), sent.more))
         assert sorted(told) == [[(0, True), (0, True), (0, False)], [(0, True), (1, True), (0, False)]]
+
+    asyncio.run(work())
+
+
+def test_an_offset_that_is_owed_is_committed_though_nothing_more_comes() -> None:
+    async def work() -> None:
+        group = Group("detect", Config(), ["observations"], "", lambda _tp: pytest.fail("none is new"), asyncio.Event())
+        record, broker, clock = Record(0, b"1"), Broker([], random.Random(1)), Clock()
+        consumer = Consumer(record)
+        lane = RealLane(consumer, PARTITION, "g", Totals(Disk(), 5), lambda _id: Producer(broker), clock)
+        await group.consumer.stop()  # never started
+        group.consumer, group.lanes = consumer, {PARTITION: lane}
+        await lane.open()
+        await given(group, {PARTITION: [record]})
+        await given(group, {})
+        assert (lane.position, broker.committed) == (1, None)
+        clock.now += OWED_S
+        await given(group, {})
+        assert broker.committed == 1
+        assert group.batches.cumulative()[-1] == ("+Inf", 1)
 
     asyncio.run(work())
 

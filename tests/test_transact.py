@@ -25,6 +25,8 @@ class Disk:
 class Totals:
     """A stage whose every output depends on everything before: a gap or a repeat cannot hide."""
 
+    stateless = False
+
     def __init__(self, disk: Disk, every: int) -> None:
         self._disk = disk
         self._every = every
@@ -191,6 +193,56 @@ def test_what_could_not_be_written_is_not_passed_over_when_the_lane_is_closed() 
         broker.fault = 0.0
         await it.close()
         assert (broker.committed, broker.written) == (None, [])
+
+    asyncio.run(scene())
+
+
+class Copies:
+    """A stage without a state, which begins at the end of the log."""
+
+    stateless = True
+
+    def recover(self, committed: int | None, beginning: int, end: int) -> int:
+        return end if committed is None else committed
+
+    def announced(self, more: bool) -> list[Message]:
+        return []
+
+    def take(self, records: Sequence[Any], silent: bool, more: bool) -> list[Message]:
+        return [Message("out", record.value) for record in records]
+
+    def committed(self, offset: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("there", [0, 3])
+def test_who_begins_at_the_end_begins_there_whatever_comes_before_the_first_commit(there: int) -> None:
+    """A worker that ends before it has taken anything in does not leave out what came meanwhile."""
+
+    async def scene() -> None:
+        broker = Broker([Record(n, b"before") for n in range(there)], random.Random(1))
+        for _ in range(2):
+            it = Lane(Consumer(broker), PARTITION, "g", Copies(), lambda _id: Producer(broker))
+            await it.open()
+            broker.log.append(Record(len(broker.log), b"after"))
+        await it.take(broker.log[it.position :])
+        assert [each.value for each in broker.written] == [b"after"] * 2
+
+    asyncio.run(scene())
+
+
+def test_a_lane_that_is_closed_does_not_wait_for_what_its_stage_would_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot may take long, and nobody else may have the stage meanwhile: what is owed is committed without it."""
+
+    async def scene() -> None:
+        broker, stage = Broker([Record(0, b"1")], random.Random(1)), Totals(Disk(), 1)
+        it = Lane(Consumer(broker), PARTITION, "g", stage, lambda _id: Producer(broker), Clock())
+        await it.open()
+        await it.take(broker.log)
+        monkeypatch.setattr(stage, "committed", lambda _offset: pytest.fail("the stage heard of it"))
+        await it.close()
+        assert (broker.committed, it.committed) == (1, 1)
 
     asyncio.run(scene())
 

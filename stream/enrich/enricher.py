@@ -121,6 +121,7 @@ class Enricher:
             self._people = Distinct(People.fields, People(self._identities, directory).find, self._key)
 
     def _filled(self, block: PackedBlock) -> PackedBlock:
+        block = block.columns()
         text, kind = dict(block.text), block.account_kind
         if self._people:
             names = block.hashes(["account"], self._key)
