@@ -80,6 +80,13 @@ def test_rows_are_the_texts_of_each_event_and_nothing_else(events: list[AccessEv
         assert len(texts(owned(part)).buffer) == sum(len(each) for row in said for each in row)
 
 
+def test_what_fills_its_memory_in_another_order_is_put_in_order() -> None:
+    whole = packed(block([AccessEvent(START_MS, name, "read", "r") for name in ("ann", "bob", "cat")])).rows()
+    turned = whole.take(np.array([2, 1, 0]))
+    assert texts(turned).piece().tobytes() == b"catrbobrannr"
+    assert rows(owned(turned)) == rows(turned)
+
+
 def test_more_origins_than_can_be_told_apart_lose_their_names() -> None:
     """Nobody has so many, but whoever may write observations can say so: no worker ends of it."""
     one = packed(block([AccessEvent(START_MS, "a", "read", "r")]))
