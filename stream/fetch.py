@@ -350,3 +350,12 @@ def consumer_of(version: str = aiokafka.__version__) -> Any:
     consumer: Any = _loaded("aiokafka.consumer.consumer")
     consumer.Fetcher = fetcher_of().Fetcher
     return consumer.AIOKafkaConsumer
+
+
+def gather(consumer: Any, wait_ms: int) -> None:
+    """Let the brokers wait that long for a lot to come together, from the next fetch on.
+
+    aiokafka has no setting for it once a consumer is made. One whose insides are not known keeps what it was made with.
+    """
+    if aiokafka.__version__ in VERSIONS and isinstance(consumer, consumer_of()):
+        consumer._fetcher._fetch_max_wait_ms = wait_ms

@@ -23,7 +23,7 @@ from stream.config import Config
 from stream.detect import Detect
 from stream.durations import BATCH_S, Durations
 from stream.errors import TriplineError
-from stream.fetch import consumer_of
+from stream.fetch import consumer_of, gather
 from stream.ingest import Ingest
 from stream.transact import FAILURES, REFUSALS, RETRY_S, Fenced, Lane, NotNow, Stage, quietly, refused, retried
 
@@ -32,6 +32,10 @@ log = logging.getLogger("tripline")
 POLL_MS: Final = 100
 RECORDS_MAX: Final = 60_000  # a transaction and a block for each partition cost the same for few records as for many
 AHEAD_MS: Final = 600_000
+# How long the brokers let records come together. A batch costs about a millisecond for each lane, whatever it holds: so
+# that is one share of a core for few lanes and for many, and the few are told sooner.
+GATHER_MS: Final = 5  # for each lane
+GATHER_LEAST_MS, GATHER_MOST_MS = 20, 500
 WAIT_S: Final = 1.0  # until records that could not be taken in are tried again
 
 
@@ -261,6 +265,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             try:
                 for tp in [tp for tp in self._stages if tp not in assigned]:
                     await self._drop(tp)
+                gather(self.consumer, min(max(GATHER_MS * len(assigned), GATHER_LEAST_MS), GATHER_MOST_MS))
                 await asyncio.gather(*(self._open(tp) for tp in sorted(assigned)))
             except Exception as why:  # noqa: BLE001 - aiokafka only logs what a listener raises; `_fetched` raises it
                 self._failed = why

@@ -32,7 +32,8 @@ def consumer(
     """A consumer of committed records that commits nothing by itself, never resets an offset by itself, and tells what
     was committed once nothing is pending.
 
-    The broker answers when there is a lot or FETCH_WAIT_MS are over: so the size of a transaction is a matter of time.
+    The broker answers when there is a lot or some time is over, which a group says again when it knows how many
+    partitions it has: so the size of a transaction is a matter of time.
     """
     settings = connection(kafka) | {
         "group_id": group, "group_instance_id": f"{instance}-{group}" if instance else None,

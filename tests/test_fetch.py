@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import struct
 import tracemalloc
@@ -19,9 +20,10 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream import fetch
+from stream import fetch, kafka
+from stream.config import Kafka
 from stream.decode import detect
-from stream.fetch import consumer_of, fetcher_of
+from stream.fetch import consumer_of, fetcher_of, gather
 
 TP = TopicPartition("access", 0)
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
@@ -251,3 +253,25 @@ def test_the_version_that_is_installed_is_known_and_another_is_told_about(caplog
     with caplog.at_level(logging.WARNING, "tripline"):
         assert consumer_of("99.0") is aiokafka.AIOKafkaConsumer
     assert "aiokafka 99.0" in caplog.text
+
+
+def test_how_long_brokers_gather_is_what_they_are_asked_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a consumer whose insides are known; another is left as it was made."""
+
+    async def asked(wait_ms: int) -> Any:
+        consumer = kafka.consumer(Kafka(topics=("access",)), "group", "", consumer_of())
+        consumer._subscription.subscribe(topics={"access"})
+        consumer._subscription.assign_from_subscribed([TP])
+        monkeypatch.setattr(consumer._client.cluster, "leader_for_partition", lambda _tp: 1)
+        assignment = consumer._subscription.subscription.assignment
+        consumer._fetcher = fetcher_of().Fetcher(consumer._client, consumer._subscription, fetch_max_wait_ms=200)
+        assignment.state_value(TP).seek(0)
+        gather(consumer, wait_ms)
+        [(_, request)], *_ = consumer._fetcher._get_actions_per_node(assignment)
+        await consumer._fetcher.close()
+        consumer._closed = True  # it was never started
+        return request._max_wait_ms
+
+    assert [asyncio.run(asked(ms)) for ms in (7, 400)] == [7, 400]
+    monkeypatch.setattr(fetch, "VERSIONS", ())
+    assert asyncio.run(asked(7)) == 200
