@@ -178,16 +178,25 @@ class CsvFramer(LineFramer):
         if rows and not self.header:
             self.header = rows[0].decode(errors="replace")
             rows, lines = rows[1:], lines[1:]
-        names = next(csv.reader([self.header]), [])
+        names = _values(self.header, strict=False)
         return Framed(Records.of([_object(names, row) for row in rows]), lines, framed.too_long)
 
 
 def _object(names: list[str], row: bytes) -> bytes:
     try:
-        values = next(csv.reader(io.StringIO(row.decode(), newline=""), strict=True), [])
-    except (csv.Error, UnicodeDecodeError):
+        values = _values(row.decode(), strict=True)
+    except UnicodeDecodeError:
         return row
-    return orjson.dumps(dict(zip(names, values, strict=True))) if len(names) == len(values) else row
+    return orjson.dumps(dict(zip(names, values, strict=True))) if values and len(names) == len(values) else row
+
+
+def _values(row: str, strict: bool) -> list[str]:
+    """The values of a row; none where it is not one, as where a line ends outside of quotes."""
+    try:
+        rows = list(csv.reader(io.StringIO(row, newline=""), strict=strict))
+    except csv.Error:
+        return []
+    return rows[0] if len(rows) == 1 else []
 
 
 class DocumentFramer:

@@ -67,6 +67,16 @@ def test_a_row_that_is_none_is_handed_over_as_it_is_and_costs_no_other() -> None
     assert rows.lines.tolist() == [2, 3, 4, 5, 7]
 
 
+def test_a_carriage_return_outside_of_quotes_ends_no_row_and_nothing_behind_it_is_lost() -> None:
+    rows = CsvFramer(60).feed(b'A,B,C,D\n1,2,3,4\r5\n1,2,3,4\r5,6,7,8\n1,"2\r2",3,4\n')
+    assert list(rows.records) == [b"1,2,3,4\r5", b"1,2,3,4\r5,6,7,8", b'{"A":"1","B":"2\\r2","C":"3","D":"4"}']
+
+
+@pytest.mark.parametrize("header", [b"A,B,C,D\rE", b'A,B,C,D"\n"\r'])
+def test_a_header_that_is_no_row_names_nothing(header: bytes) -> None:
+    assert list(CsvFramer(60).feed(header + b"\n1,2,3,4\n").records) == [b"1,2,3,4"]
+
+
 @pytest.mark.parametrize(("start", "level"), [
     (b'"EVENT_TYPE","TIMESTAMP","USER_ID","URI"\n', CSV), (b"a,b,c,d\r\n1,2,3,4", CSV), (b"a,b,c\n", LINES),
     (b"2025-06-24 07:00:00.000 UTC,mara,crm,1\n", LINES), (b"AUDIT: SESSION,1,1,READ\n", LINES), (b"word\n", LINES),
