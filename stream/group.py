@@ -34,7 +34,7 @@ RECORDS_MAX: Final = 60_000  # a transaction and a block for each partition cost
 AHEAD_MS: Final = 600_000
 # How long the brokers let records come together. A batch costs about a millisecond for each lane, whatever it holds: so
 # that is one share of a core for few lanes and for many, and the few are told sooner.
-GATHER_MS: Final = 5  # for each lane
+GATHER_MS: Final = 4  # for each lane
 GATHER_LEAST_MS, GATHER_MOST_MS = 20, 500
 WAIT_S: Final = 1.0  # until records that could not be taken in are tried again
 

@@ -168,7 +168,7 @@ def test_the_fewer_partitions_the_sooner_they_are_told_of(monkeypatch: pytest.Mo
         for count in (1, 8, 24, 500, 8):
             await group.on_partitions_assigned({TopicPartition("access", n) for n in range(count)})
         assert group._failed is None
-        assert waits == [20, 40, 120, 500, 40]
+        assert waits == [20, 32, 96, 500, 32]
 
     asyncio.run(work())
 
