@@ -1,9 +1,12 @@
 """How long an entity has been silent, how surprising that is, and what it reads when it is back.
 
 The silence of an entity with d active days in a life of L days before it is measured by an exponential hazard, whose
-rate is shrunk by a week without any: d / (L + 7) G / ln 2 bits for a gap of G days (Cox and Oakes, "Analysis of
-Survival Data", 1984). A usual hour is the running mean of ln(1 + records), residuals clipped at three of the class's
-standard deviations.
+rate is not known but has a gamma prior of a week at its class's pace of m active days a day. Such a gap is longer than
+G days with the probability ((L + 7) / (L + 7 + G))^(d + 7 m), of which -log2 are the bits (Lomax, "Business failures",
+Journal of the American Statistical Association 49, 1954; Cox and Oakes, "Analysis of Survival Data", 1984). So who was
+seen on two days only is judged by its like.
+
+A usual hour is the running mean of ln(1 + records), residuals clipped at three of the class's standard deviations.
 """
 
 from __future__ import annotations
@@ -18,13 +21,13 @@ from detectors.baselines.places import difference
 from detectors.baselines.share import SHARE_FIELDS
 from detectors.kernels import LN2, inline
 
-GAP_D: Final = 7.0
+GAP_D: Final = 7.0  # the least gap that is looked at, and what the prior of a pace weighs
 DORMANT_BITS: Final = 4.0
 CLUMP: Final = 4.0  # wake-ups that nobody has seen: long absences come in clumps
 NEW_BITS_MAX: Final = 8.0
 PEOPLE_MOVE: Final = 0.25  # of wake-ups of people that are elsewhere, before any were seen
 PRIOR_WAKES: Final = 8.0
-READ_BITS_MAX: Final = 24.0
+READ_BITS_MAX: Final = 24
 PRIOR_HOURS: Final = 3.0
 SCATTER_MIN: Final = 0.25  # variance of an hour's logarithm
 OWN_HOURS: Final = 50.0
@@ -65,12 +68,19 @@ def elsewhere(r: Array, place: Any) -> int:
 
 
 @inline
-def gap_bits(days: float, life_d: float, gap_d: float) -> float:
-    """The surprise of a silence; 0 where it is none."""
+def gap_bits(days: float, life_d: float, gap_d: float, pace: float) -> float:
+    """The surprise of a silence where the class has so many active days a day; 0 where it is none."""
     if gap_d < GAP_D:
         return 0.0
-    bits: float = days / (max(life_d, 0.0) + GAP_D) * gap_d / LN2
+    bits: float = (days + GAP_D * pace) * math.log(1.0 + gap_d / (max(life_d, 0.0) + GAP_D)) / LN2
     return bits if bits >= DORMANT_BITS else 0.0
+
+
+@inline
+def pace_of(lives: Array) -> float:
+    """Active days a day, as a class has them; lives: entities, days that these had, and active ones of those."""
+    pace: float = min(lives[2] / (lives[1] + 1.0), 1.0)
+    return pace
 
 
 @inline
@@ -103,16 +113,29 @@ def read_bits(records: float, usual: float, hours: float, law: Array) -> float:
     n = min(hours, OWN_HOURS)
     expected = (n * usual + PRIOR_HOURS * law[1]) / (n + PRIOR_HOURS)
     over = math.log(1.0 + records) - expected - math.sqrt(max(law[2], SCATTER_MIN))
-    bits: float = min(max(2.0 * over / LN2, 0.0), READ_BITS_MAX)
+    bits: float = min(max(2.0 * over / LN2, 0.0), float(READ_BITS_MAX))
     return bits
 
 
 @inline
-def learn_hour(r: Array, hours: float, law: Array) -> None:
-    """Close an active hour of an account: what it read, into its usual hour and into its class's law."""
+def seen_bits(bits: float, reached: Array) -> float:
+    """The same, but no more than how rarely an hour of the class has so many."""
+    seen: float = math.log((reached[0] + 1.0) / (reached[int(bits)] + 1.0)) / LN2
+    return min(bits, seen)
+
+
+@inline
+def learn_hour(r: Array, hours: float, law: Array, reached: Array) -> None:
+    """Close an active hour of an account: what it read, into its usual hour and into its class's law.
+
+    reached: float64[READ_BITS_MAX + 1], hours of the class by the whole bits that they had at least.
+    """
     y = min(math.log(1.0 + float(r["records"])), 60.0)
     usual = float(r["usual"]) / UNIT
     n = min(hours, OWN_HOURS)
+    if n > 1.0:
+        for bits in range(int(read_bits(float(r["records"]), usual, hours, law)) + 1):
+            reached[bits] += 1.0
     bound = 3.0 * math.sqrt(max(law[2], SCATTER_MIN))
     e = y - usual if n <= 1.0 else min(max(y - usual, -bound), bound)
     r["usual"] = np.uint16((usual + e / max(n, 1.0)) * UNIT)

@@ -1,9 +1,13 @@
 """Dormant: an account, or a machine's key, that was silent for long, wakes up and reads.
 
 A *wake-up* is a success after a week or more of silence that is long for this account: with d active days in a life of
-L days before the gap, a gap of G days has the surprise g = d / (L + 7) G / ln 2 bits (an exponential hazard), and four
-bits make it long. People come back from leave and customers in season, so that alone it says no more than how often
-that is seen here; where it woke up and what it then reads in its first three active hours is added:
+L days before the gap, and m active days a day in its class, a gap of G days has the surprise
+
+    g = (d + 7 m) log2(1 + G / (L + 7)) bits
+
+(an exponential hazard with a gamma prior), and four bits make it long. People come back from leave and customers in
+season, so that alone it says no more than how often that is seen here; where it woke up and what it then reads in its
+first three active hours is added:
 
 Statistic: raw bits = log2((N + 1) / (W + 4)) + n + r
 
@@ -11,19 +15,22 @@ N: active days of this class, W: its wake-ups, both fading over 60 days.
 n = -log2 P(a wake-up of this class is at a network, a client or both that are neither of its last two places), shrunk
 to one in four for people, who come back with new devices, and to what is seen of any day for machines.
 r = 2 log2(x / (e^s X)), x the records of an hour, X those of its usual hour, s the class's standard deviation of its
-logarithm: a power law of index two, heavier than the lognormal that such hours follow. No more is believed than what
+logarithm: a power law of index two, heavier than the lognormal that such hours follow. Where hours are heavier still,
+as where people export now and then, -log2 of how often an hour of the class has so much. No more is believed than what
 was seen: where k of n days reached this raw bits, at most log2(n / k). Where that is not enough to be told alone, the
 return itself is evidence for others to add to, log2((N + 1) / (W + 4)) bits without where and how much. Cohort: for a
 network or a client, the share of wake-ups among the accounts that arrive there in an hour, `detectors.baselines.share`,
 of which the rise of that share everywhere else is excused: a sale wakes customers up at all places. Where most arrive
 anyway nobody is judged.
-Source: for the hazard, Cox and Oakes, "Analysis of Survival Data" (1984).
+Source: for the hazard, Lomax, "Business failures" (1954); Cox and Oakes, "Analysis of Survival Data" (1984).
 Entities: account, credential (of services and partners), network, client. Unit: records, accounts.
 Memory: 24 bytes an account, 8 a credential, 64 a network or client.
-Cold start: nothing is dormant in a log younger than sixteen days, and no crowd before three weeks; the first two weeks
-teach nothing, as few absences fit in them.
+Cold start: nothing is dormant in a log younger than ten days, and no crowd before three weeks; the first eight days
+teach nothing, as no absence fits in them. How often people come back is learned from absences that fit into the log:
+while it is young it has seen no leave of a fortnight, and the first one is rarer by its count than it is.
 Evasion: a success a week; waking up where the owner was last and reading as much as the owner did.
-Misses: a return that reads nothing; accounts that were never seen in the log before they fell silent.
+Misses: a return that reads nothing; accounts that were never seen in the log before they fell silent, or once where
+most of the class come once.
 ATT&CK: T1078 Valid Accounts, T1078.004 Cloud Accounts.
 """
 
@@ -52,13 +59,16 @@ from detectors.baselines.absence import (
     CROWD,
     KEY,
     LIFE,
+    READ_BITS_MAX,
     UNIT,
     arrive,
     elsewhere,
     excuse,
     gap_bits,
     learn_hour,
+    pace_of,
     read_bits,
+    seen_bits,
     woken,
 )
 from detectors.baselines.calibration import LEVELS
@@ -66,8 +76,8 @@ from detectors.baselines.places import place_of
 from detectors.baselines.share import TRIAL, ShareDetector
 from detectors.kernels import AHEAD, inline, kernel, level_of, prefetch
 
-TEACHES_FROM_MS: Final = 14 * DAY_MS  # of the stream; before, few absences have had the time to end
-JUDGES_FROM_MS: Final = 16 * DAY_MS
+TEACHES_FROM_MS: Final = 8 * DAY_MS  # of the stream; before, no absence has had the time to end
+JUDGES_FROM_MS: Final = 10 * DAY_MS
 CROWDS_FROM_MS: Final = 21 * DAY_MS
 ADDED_BITS: Final = 6.0  # below the gate of what may be found alone, a return is still told
 FADE: Final = 1.0 - 1.0 / 60.0  # of what a class remembers, a day
@@ -113,9 +123,9 @@ def _found(
 def _follow(
     lives: Array, keys: Array, networks: Array, clients: Array, touch_account: Array, touch_credential: Array,
     touch_network: Array, touch_client: Array, h_network: Array, h_client: Array, succeeded: Array, reads: Array,
-    records: Array, learn: Array, time: Array, klass: Array, began: int, active: Array, wakes: Array, days: Array,
-    moved: Array, law: Array, fleet: Array, wanted: Array, survival: Array, mark: Any, marks: Array, trials: Array,
-    counts: Array, out: Array,
+    records: Array, learn: Array, time: Array, klass: Array, began: int, paces: Array, active: Array, wakes: Array,
+    days: Array, moved: Array, law: Array, reached: Array, fleet: Array, wanted: Array, survival: Array, mark: Any,
+    marks: Array, trials: Array, counts: Array, out: Array,
 ) -> int:  # fmt: skip
     """Follow each account and machine's key through its silences; findings written, arrivals to `trials`."""
     found = 0
@@ -141,16 +151,18 @@ def _follow(
         woke = 0.0
         if opens:
             if seen > 0 and learns:
-                learn_hour(r, hours, law[k])
+                learn_hour(r, hours, law[k], reached[k])
             r["records"] = np.float32(0.0)
             if r["awake"] > 0:
                 r["awake"] -= 1
             if now // 86_400 != seen // 86_400:
                 survival[ACCOUNT, k, 0] += 1
-                if seen > 0:
+                if seen == 0:
+                    paces[0, k, 0] += 1.0
+                else:
                     r["days"] = min(r["days"] + 1, 65_000)
                     gap_d = (now - seen) / 86_400.0
-                    woke = gap_bits(np.float64(r["days"]), a["age_h"] / 24.0 - gap_d, gap_d)
+                    woke = gap_bits(np.float64(r["days"]), a["age_h"] / 24.0 - gap_d, gap_d, pace_of(paces[0, k]))
                     if woke > 0.0:
                         base = woken(active[0, k], wakes[0, k], days[k], moved[k], pattern, machine)
                         r["base"], r["level"], r["awake"] = np.uint16(min(base, 60.0) * UNIT), 0, AWAKE_HOURS
@@ -160,6 +172,7 @@ def _follow(
                             _found(out[found], i, time[i], a["slot"], ACCOUNT, k, RETURNED, rare, gap_d, usual)
                             found += 1
                             marks[i] |= mark
+                    paces[0, k, 2] += 1.0
                     if teaches:
                         active[0, k] += 1.0
                         days[k, pattern] += 1.0
@@ -189,7 +202,7 @@ def _follow(
             r["records"] += np.float32(records[i])
             if r["awake"] > 0:
                 x = np.float64(r["records"])
-                more = read_bits(x, r["usual"] / UNIT, hours, law[k])
+                more = seen_bits(read_bits(x, r["usual"] / UNIT, hours, law[k]), reached[k])
                 bits = _score(r, more, survival, ACCOUNT, k, learns) if judged else 0.0
                 if bits >= wanted[0, k] + NEAR_MISS_BITS and bits > 0.0:
                     usual = math.exp(r["usual"] / UNIT) - 1.0
@@ -207,13 +220,15 @@ def _follow(
             if c["opens"][1]:
                 survival[CREDENTIAL, k, 0] += 1
                 gap_d = np.float64(time[i] - c["before"]) / DAY_MS
-                silent = gap_bits(np.float64(c["active"][1]), c["age_h"] / 24.0 - gap_d, gap_d)
+                life_d = c["age_h"] / 24.0 - gap_d
+                silent = gap_bits(np.float64(c["active"][1]), life_d, gap_d, pace_of(paces[1, k]))
+                paces[1, k, 0 if c["fresh"] else 2] += 1.0
                 if silent > 0.0 and r["awake"] == 0:  # its account was not silent
                     base = woken(active[1, k], wakes[1, k], days[k], moved[k], pattern, machine)
                     key["base"], key["level"], key["awake"] = np.uint16(min(base, 60.0) * UNIT), 0, AWAKE_HOURS
                     rare = woken(active[1, k], wakes[1, k], days[k], moved[k], 0, machine)
                     if judged and rare >= wanted[1, k] - ADDED_BITS:
-                        usual = (c["age_h"] / 24.0 - gap_d) / max(c["active"][1], 1.0)
+                        usual = life_d / max(c["active"][1], 1.0)
                         _found(out[found], i, time[i], c["slot"], CREDENTIAL, k, RETURNED, rare, gap_d, usual)
                         found += 1
                         marks[i] |= mark
@@ -225,7 +240,7 @@ def _follow(
                 key["records"] += np.float32(records[i])
                 if key["awake"] > 0:
                     x = np.float64(key["records"])
-                    more = read_bits(x, r["usual"] / UNIT, hours, law[k])
+                    more = seen_bits(read_bits(x, r["usual"] / UNIT, hours, law[k]), reached[k])
                     bits = _score(key, more, survival, CREDENTIAL, k, learns) if judged else 0.0
                     if bits >= wanted[1, k] + NEAR_MISS_BITS and bits > 0.0:
                         usual = math.exp(r["usual"] / UNIT) - 1.0
@@ -268,16 +283,18 @@ class Dormant(ShareDetector):
     def __init__(self, offset_bits: float) -> None:
         super().__init__(offset_bits)
         self._began = np.zeros(2, np.int64)  # ms, of the stream; the current day
+        self._paces = np.zeros((2, CLASSES, 3))  # of accounts and of keys, as `pace_of` takes them
         self._active = np.zeros((2, CLASSES))  # N, of accounts and of keys
         self._wakes = np.zeros((2, CLASSES))  # W
         self._days = np.zeros((CLASSES, 4))  # active days by what of their place was new
         self._moved = np.zeros((CLASSES, 4))  # wake-ups by it
         self._law = np.zeros((CLASSES, 3))  # active hours: how many, mean and variance within of ln(1 + records)
+        self._reached = np.zeros((CLASSES, READ_BITS_MAX + 1))  # of those hours, by their bits
         self._fleet = np.zeros((3, 2))  # arrivals and wake-ups of an hour, of a week; when
         self._wanted = np.full((2, CLASSES), np.inf)  # raw bits from which a finding is worth reporting
         self.state.update(
-            began=self._began, active=self._active, wakes=self._wakes, usual_moved=self._days, moved=self._moved,
-            law=self._law, fleet=self._fleet, wanted=self._wanted,
+            began=self._began, paces=self._paces, active=self._active, wakes=self._wakes, usual_moved=self._days,
+            moved=self._moved, law=self._law, reached=self._reached, fleet=self._fleet, wanted=self._wanted,
         )  # fmt: skip
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
@@ -292,8 +309,8 @@ class Dormant(ShareDetector):
             columns["account"], columns["credential"], columns["network"], columns["client"], touch["account"],
             touch["credential"], touch["network"], touch["client"], frame.hashes["network"], frame.hashes["client"],
             frame.succeeded, frame.reads, frame.records, frame.learn, frame.time, frame.klass, int(self._began[0]),
-            self._active, self._wakes, self._days, self._moved, self._law, self._fleet, self._wanted,
-            self._survival.today[:, :, 0, 0], np.uint16(1 << bit), frame.marks, trials, counts, out,
+            self._paces, self._active, self._wakes, self._days, self._moved, self._law, self._reached, self._fleet,
+            self._wanted, self._survival.today[:, :, 0, 0], np.uint16(1 << bit), frame.marks, trials, counts, out,
         )  # fmt: skip
         crowds = [
             self.settle(kind, columns[kind], trials[c, : counts[c]], 1, bit, frame.marks)
@@ -309,8 +326,11 @@ class Dormant(ShareDetector):
                 per_day = [self._survival.per_day((number, k, 0, 0)) for k in range(CLASSES)]
                 self._wanted[n] = self._offset_bits + np.log2(np.maximum(per_day, 1.0))
             if now_ms // DAY_MS != self._began[1]:
+                passed = now_ms // DAY_MS - int(self._began[1]) if self._began[1] else 0
                 self._began[1] = now_ms // DAY_MS
-                for memory in (self._active, self._wakes, self._days, self._moved):
+                self._paces[..., 1] += passed * self._paces[..., 0]
+                fading = self._active, self._wakes, self._days, self._moved, self._reached, self._paces[..., 1:]
+                for memory in fading:
                     np.multiply(memory, FADE, out=memory)
         return []
 

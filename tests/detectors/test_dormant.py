@@ -8,12 +8,15 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors import catalog
+from detectors.base import CUSTOMER, EMPLOYEE, SERVICE
+from detectors.baselines.absence import pace_of
 from detectors.catalog.dormant import RETURNED
 from detectors.fusion import Evidence
 from stream.alerts import Alert
@@ -93,6 +96,17 @@ def test_a_return_from_leave_is_not() -> None:
     assert judged([*silent(world(), "emp-7"), *back]) == []
 
 
+@pytest.mark.parametrize("exports", [False, True])
+def test_who_takes_out_now_and_then_as_others_do_is_back_from_leave(exports: bool) -> None:
+    """A thousand records an hour after a leave, at the usual place: where every tenth hour of such people has as many,
+    and where none has."""  # fmt: skip
+    events = [*silent(world(), "emp-7"), *wakes("employee", "emp-7", 4_000)]
+    for n, e in enumerate(events):
+        if exports and e.account_kind == "employee" and n % 10 == 0 and int(e.time) < BACK - DAY_MS:
+            events[n] = msgspec.structs.replace(e, records=4_000)
+    assert (("account", "emp-7") in entities(judged(events))) == (not exports)
+
+
 def test_hardly_anybody_is_accused_where_all_is_well() -> None:
     """Leaves of weeks, customers of the season, twice over two months: far below chance's share of the budget."""
     assert len([alert for seed in (1, 2) for alert in judged(world(seed))]) <= 1
@@ -136,13 +150,40 @@ def test_a_sale_that_wakes_customers_up_accuses_no_place() -> None:
     assert judged(kept + sale) == []
 
 
-def test_a_young_log_knows_nobody_who_is_dormant() -> None:
-    """The cold start: sixteen days."""
-    early = [e for e in silent(world(), "emp-7", 5) if int(e.time) < START_MS + 15 * DAY_MS]
-    back = wakes("employee", "emp-7", 1_000, **AWAY)
+def young(kind: str, name: str, until: int, days: int) -> list[AccessEvent]:
+    """The first days of the world, with an account that is silent from the third on and reads when they are over."""
+    early = [e for e in silent(world(), name, until) if int(e.time) < START_MS + days * DAY_MS]
+    back = wakes(kind, name, 4_000, **AWAY)
     for each in back:
-        each.time = int(each.time) - 42 * DAY_MS
-    assert judged(early + back) == []
+        each.time = int(each.time) - (57 - days) * DAY_MS
+    return early + back
+
+
+def test_a_young_log_knows_nobody_who_is_dormant() -> None:
+    """The cold start: ten days."""
+    assert judged(young("employee", "emp-7", 2, 9)) == []
+
+
+def test_who_was_seen_on_two_days_and_not_since_is_judged_by_its_like() -> None:
+    """A contractor who left in the first week of the log: most employees come every day. A customer might come back."""
+    assert ("account", "emp-7") in entities(judged(young("employee", "emp-7", 2, 17)))
+    assert [e.account for e in world() if e.account == "user-3"][2:]
+    assert ("account", "user-3") not in entities(judged(young("customer", "user-3", 2, 17)))
+
+
+def test_a_class_has_the_pace_of_its_accounts() -> None:
+    """Employees come on five days of seven but for leaves, services every night, customers as rarely as they do."""
+    pipeline = Pipeline(ALONE, lambda _alert: None)
+    (dormant,) = pipeline.detectors
+    events = world()
+    pipeline.process(block(events))
+    paces = dormant._paces[0]  # type: ignore[attr-defined]
+    classes = {"employee": EMPLOYEE, "service": SERVICE, "customer": CUSTOMER}
+    for kind, k in classes.items():
+        seen = {(e.account, int(e.time) // DAY_MS) for e in events if e.account_kind == kind}
+        accounts = {account for account, _ in seen}
+        assert paces[k, 0] == len(accounts)
+        assert math.isclose(pace_of(paces[k]), len(seen) / len(accounts) / DAYS, rel_tol=0.1)
 
 
 def test_who_keeps_the_account_warm_is_not_found() -> None:
@@ -202,7 +243,7 @@ def naive(events: list[tuple[int, int, bool]]) -> tuple[int, float, int]:
                 days += 1
                 gap = (time // 1000 - past[i - 1][0] // 1000) / 86_400
                 life = (time // 1000 - born // 1000) / 86_400 - gap
-                if gap >= 7 and days / (life + 7) * gap / math.log(2) >= 4:
+                if gap >= 7 and days * math.log2(1 + gap / (life + 7)) >= 4:
                     awake = 3
         records += n
     return days, records, awake
@@ -212,8 +253,9 @@ def naive(events: list[tuple[int, int, bool]]) -> tuple[int, float, int]:
 @given(st.lists(st.tuples(st.integers(0, HOUR_MS) | st.integers(0, 2 * DAY_MS) | st.integers(5 * DAY_MS, 60 * DAY_MS),
                           st.integers(0, 50), st.booleans()), min_size=1, max_size=20))  # fmt: skip
 def test_every_prefix_is_awake_as_the_twin_is(drawn: list[tuple[int, int, bool]]) -> None:
-    """One account with silences of all lengths, and failures that are none of its doing."""
+    """An account with silences of all lengths, and failures that are none of its doing; its like is not known."""
     pipeline = Pipeline(ALONE, lambda _alert: None)
+    (dormant,) = pipeline.detectors
     past: list[tuple[int, int, bool]] = []
     now = START_MS
     for gap, records, success in drawn:
@@ -221,6 +263,7 @@ def test_every_prefix_is_awake_as_the_twin_is(drawn: list[tuple[int, int, bool]]
         past.append((now, records, success))
         outcome = "success" if success else "failure"
         pipeline.process(block([hour(now, "employee", f"two-{i}", 1) for i in range(2)]))  # who agree on the time
+        dormant._paces[:] = 0.0  # type: ignore[attr-defined]
         pipeline.process(block([hour(now, "employee", "emp-1", records, outcome=outcome)]))
         row = pipeline.tables["account"].columns["dormant"][pipeline.tables["account"].slot("emp-1")]
         assert (int(row["days"]), float(row["records"]), int(row["awake"])) == naive(past)
