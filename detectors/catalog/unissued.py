@@ -4,7 +4,8 @@ A forged token works everywhere and was issued nowhere. Each credential's first 
 join grace (a login's record may arrive late): a hit when no successful login named the credential until then.
 
 Statistic: Chernoff's bound for the share of hits among the first uses of an hour against the entity's own share and
-its peers' (some logins never reach the log: unissued use is a rate), `detectors.baselines.share`.
+its peers' (some logins never reach the log: unissued use is a rate), `detectors.baselines.share`; and, for who forges a
+few an hour, of a day and of a run of days, `detectors.baselines.daily_share`.
 Excuse: a login feed that falls silent is not an attack, for who forges does not keep others from logging in. Each
 issuer's issued first uses I of an hour are compared with rho R, the number expected from the traffic R of credentials
 already in use, of which no more counts than three times what a day's mean is; where more than 30 % are missing, or
@@ -12,7 +13,7 @@ where three and more were due by it since the latest, so many of its hits are ex
 that also the hour before the latest makes due. Coverage: an issuer is judged once 20 of its credentials were seen
 issued, and while at least half of them are; what no login feed covers is not judged here.
 Entities: issuer, network, client, fleet; the credential carries the state.
-Unit: credentials. Memory: 1 byte a credential, 48 bytes an entity, 80 an issuer, 40 a first use within the grace.
+Unit: credentials. Memory: 1 byte a credential, 72 bytes an entity, 112 an issuer, 40 a first use within the grace.
 Cold start: credentials first seen within `session_lifetime_h` of the stream's start may be older than it and are not
 judged. Evasion: replaying a credential that was issued (that is a matter of place and volume); forging fewer tokens
 than logins go missing, or while the login feed is silent (`silence`). Misses: an attacker who can write to the login
@@ -29,12 +30,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import ACTION_LOGIN, HOUR_MS, Array, Columns, Feature, Frame
-from detectors.baselines.share import SHARE, SHARE_FIELDS, TRIAL, ShareDetector
+from detectors.base import ACTION_LOGIN, DAILY, FINDING, HOUR_MS, KINDS, WINDOWS_S, Array, Columns, Feature, Frame
+from detectors.baselines.daily_share import SLOW_S, count, daily_share, take_back, trial, usual
+from detectors.baselines.share import SHARE_FIELDS, SUSPECT_WEIGHT, TRIAL, YOUNG_MS, ShareDetector
 from detectors.kernels import AHEAD, inline, kernel, prefetch
 
 UNSEEN, ISSUED, WAITING, WAITING_ISSUED, USED, UNISSUED, OLDER = range(7)
 CROWDS: Final = ("fleet", "issuer", "network", "client")
+SHARED: Final = ("network", "client")  # by so many that the rest of the crowd says what is usual now
 COVERED_MIN: Final = 20.0
 COVERED_SHARE: Final = 0.5
 MISSING_MIN: Final = 0.3
@@ -55,9 +58,11 @@ FIRST_USE: Final = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+DAY: Final = daily_share(1)
+CROWD: Final = np.dtype([*SHARE_FIELDS, ("day", DAY)], align=True)
 AUTHORITY: Final = np.dtype(
     [
-        *SHARE_FIELDS,
+        *SHARE_FIELDS, ("day", DAY),
         ("flow_seen", np.int64), ("issued_at", np.int64),  # ms
         ("issued", np.float32), ("traffic", np.float32),  # decayed over an hour
         ("day_issued", np.float32), ("day_traffic", np.float32),
@@ -207,6 +212,42 @@ def _due(
     return count
 
 
+@kernel
+def _of_days(
+    days: Array, trials: Array, shared: bool, young_until: int, kind: int, lately: Array, pop: Array, survival: Array,
+    gate: int, crowd: Array, out: Array,
+) -> int:  # fmt: skip
+    """Take the trials of entities of one kind into their days and runs of days; findings written. crowd: scratch."""
+    found = 0
+    for i in range(trials.shape[0]):
+        t = trials[i]
+        if t["slot"] < 0:
+            continue
+        r = days[t["slot"]]
+        if t["hit"] < 0:
+            take_back(r, 0)
+            continue
+        now = t["time"] // 1000
+        hit = max(np.float64(t["hit"]) - np.float64(t["excuse"]), 0.0)
+        count(lately, now, hit, crowd)
+        weight = SUSPECT_WEIGHT if t["suspect"] else 1.0
+        bits = trial(r, 0, now, hit, weight, 1, SLOW_S[0], t["time"] < young_until, pop, crowd, shared, survival)
+        if bits > 0.0 and r["level"][0] >= gate:
+            o = out[found]
+            o["event"] = t["event"]
+            o["time"] = t["time"]
+            o["slot"] = t["slot"]
+            o["kind"] = kind
+            o["klass"] = 0
+            o["horizon"] = DAILY
+            o["feature"] = 0
+            o["bits"] = np.float32(bits)
+            o["observed"] = r["hits"][0]
+            o["expected"] = np.float64(r["trials"][0]) * usual(r, 0, pop)
+            found += 1
+    return found
+
+
 class Unissued(ShareDetector):
     """`unissued`: credentials that no login issued, by what they share."""
 
@@ -225,11 +266,14 @@ class Unissued(ShareDetector):
     kinds = CROWDS
     cause: Mapping[str, str] = dict.fromkeys(kinds, "issuer")  # whoever forges, forges with an issuer's key
     columns: Mapping[str, np.dtype[Any]] = {
-        "credential": CREDENTIAL, "fleet": AUTHORITY, "issuer": AUTHORITY, "network": SHARE, "client": SHARE,
+        "credential": CREDENTIAL, "fleet": AUTHORITY, "issuer": AUTHORITY, "network": CROWD, "client": CROWD,
     }  # fmt: skip
 
     def __init__(self, offset_bits: float, join_grace_s: float, session_lifetime_h: float) -> None:
-        super().__init__(offset_bits)
+        super().__init__(offset_bits, horizons=len(WINDOWS_S) - 1)
+        self._first_uses = np.zeros((len(CROWDS), 2))  # of each kind of entity: learned trials and hits
+        self._lately = np.zeros((len(CROWDS), 3))  # s; decayed trials and hits
+        self.state.update(first_uses=self._first_uses, lately=self._lately)
         self._grace_ms = int(join_grace_s * 1000)
         self._lifetime_ms = int(session_lifetime_h * HOUR_MS)
         self._waiting = np.zeros(0, FIRST_USE)
@@ -273,7 +317,19 @@ class Unissued(ShareDetector):
         self._waiting = self._waiting[count:].copy()
         unmarked = np.zeros(0, np.uint16)
         found = [self.settle(kind, columns[kind], trials[k, :count], 0, 0, unmarked) for k, kind in enumerate(CROWDS)]
+        found += [self._in_days(k, columns[kind], trials[k, :count]) for k, kind in enumerate(CROWDS)]
         return [each[each["observed"] >= HITS_MIN] for each in found]
+
+    def _in_days(self, c: int, state: Array, trials: Array) -> Array:
+        """First uses that are few an hour, and many in a day or day after day; FINDING rows."""
+        number = KINDS.index(CROWDS[c])
+        out = np.empty(len(trials), FINDING)
+        found = _of_days(
+            state["day"], trials, CROWDS[c] in SHARED, int(self._survival.clock[0]) + YOUNG_MS, number,
+            self._lately[c], self._first_uses[c], self._survival.today[number, 0, DAILY, 0],
+            int(self._survival.gate[number, 0, DAILY, 0]), np.zeros(2), out,
+        )  # fmt: skip
+        return out[:found]
 
     def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
         """A first use that waited is a hit once its grace is over without a login."""
