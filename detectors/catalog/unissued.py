@@ -5,7 +5,7 @@ join grace (a login's record may arrive late): a hit when no successful login na
 
 Statistic: Chernoff's bound for the share of hits among the first uses of an hour against the entity's own share and
 its peers' (some logins never reach the log: unissued use is a rate), `detectors.baselines.share`; and, for who forges a
-few an hour, of a day and of a run of days, `detectors.baselines.daily_share`.
+few an hour, of a day and of a run of days, `detectors.baselines.daily_share`, where it is no program's.
 Excuse: a login feed that falls silent is not an attack, for who forges does not keep others from logging in. Each
 issuer's issued first uses I of an hour are compared with rho R, the number expected from the traffic R of credentials
 already in use, of which no more counts than three times what a day's mean is; where more than 30 % are missing, or
@@ -13,7 +13,7 @@ where three and more were due by it since the latest, so many of its hits are ex
 that also the hour before the latest makes due. Coverage: an issuer is judged once 20 of its credentials were seen
 issued, and while at least half of them are; what no login feed covers is not judged here.
 Entities: issuer, network, client, fleet; the credential carries the state.
-Unit: credentials. Memory: 1 byte a credential, 72 bytes an entity, 112 an issuer, 40 a first use within the grace.
+Unit: credentials. Memory: 1 byte a credential, 40 a client, 72 a network, 112 an issuer, 40 a first use that waits.
 Cold start: credentials first seen within `session_lifetime_h` of the stream's start may be older than it and are not
 judged. Evasion: replaying a credential that was issued (that is a matter of place and volume); forging fewer tokens
 than logins go missing, or while the login feed is silent (`silence`). Misses: an attacker who can write to the login
@@ -32,12 +32,15 @@ import numpy.typing as npt
 
 from detectors.base import ACTION_LOGIN, DAILY, FINDING, HOUR_MS, KINDS, WINDOWS_S, Array, Columns, Feature, Frame
 from detectors.baselines.daily_share import SLOW_S, count, daily_share, take_back, trial, usual
-from detectors.baselines.share import SHARE_FIELDS, SUSPECT_WEIGHT, TRIAL, YOUNG_MS, ShareDetector
+from detectors.baselines.share import SHARE, SHARE_FIELDS, SUSPECT_WEIGHT, TRIAL, YOUNG_MS, ShareDetector
 from detectors.kernels import AHEAD, inline, kernel, prefetch
 
 UNSEEN, ISSUED, WAITING, WAITING_ISSUED, USED, UNISSUED, OLDER = range(7)
 CROWDS: Final = ("fleet", "issuer", "network", "client")
-SHARED: Final = ("network", "client")  # by so many that the rest of the crowd says what is usual now
+# Where they are gathered over days. Programs are not: how often one is used with a token of long ago is its own habit,
+# and is another in the next version and on holidays.
+DAILY_CROWDS: Final = CROWDS[:3]
+SHARED: Final = ("network",)  # by so many that the rest of the crowd says what is usual now
 COVERED_MIN: Final = 20.0
 COVERED_SHARE: Final = 0.5
 MISSING_MIN: Final = 0.3
@@ -59,7 +62,7 @@ FIRST_USE: Final = np.dtype(
     align=True,
 )  # fmt: skip
 DAY: Final = daily_share(1)
-CROWD: Final = np.dtype([*SHARE_FIELDS, ("day", DAY)], align=True)
+NETWORK: Final = np.dtype([*SHARE_FIELDS, ("day", DAY)], align=True)
 AUTHORITY: Final = np.dtype(
     [
         *SHARE_FIELDS, ("day", DAY),
@@ -266,13 +269,13 @@ class Unissued(ShareDetector):
     kinds = CROWDS
     cause: Mapping[str, str] = dict.fromkeys(kinds, "issuer")  # whoever forges, forges with an issuer's key
     columns: Mapping[str, np.dtype[Any]] = {
-        "credential": CREDENTIAL, "fleet": AUTHORITY, "issuer": AUTHORITY, "network": CROWD, "client": CROWD,
+        "credential": CREDENTIAL, "fleet": AUTHORITY, "issuer": AUTHORITY, "network": NETWORK, "client": SHARE,
     }  # fmt: skip
 
     def __init__(self, offset_bits: float, join_grace_s: float, session_lifetime_h: float) -> None:
         super().__init__(offset_bits, horizons=len(WINDOWS_S) - 1)
-        self._first_uses = np.zeros((len(CROWDS), 2))  # of each kind of entity: learned trials and hits
-        self._lately = np.zeros((len(CROWDS), 3))  # s; decayed trials and hits
+        self._first_uses = np.zeros((len(DAILY_CROWDS), 2))  # of each kind of entity: learned trials and hits
+        self._lately = np.zeros((len(DAILY_CROWDS), 3))  # s; decayed trials and hits
         self.state.update(first_uses=self._first_uses, lately=self._lately)
         self._grace_ms = int(join_grace_s * 1000)
         self._lifetime_ms = int(session_lifetime_h * HOUR_MS)
@@ -317,7 +320,7 @@ class Unissued(ShareDetector):
         self._waiting = self._waiting[count:].copy()
         unmarked = np.zeros(0, np.uint16)
         found = [self.settle(kind, columns[kind], trials[k, :count], 0, 0, unmarked) for k, kind in enumerate(CROWDS)]
-        found += [self._in_days(k, columns[kind], trials[k, :count]) for k, kind in enumerate(CROWDS)]
+        found += [self._in_days(k, columns[kind], trials[k, :count]) for k, kind in enumerate(DAILY_CROWDS)]
         return [each[each["observed"] >= HITS_MIN] for each in found]
 
     def _in_days(self, c: int, state: Array, trials: Array) -> Array:

@@ -17,13 +17,23 @@ def tokens(count: int, prefix: str = "forged", gap_ms: int = 20_000) -> list[Acc
     ]  # fmt: skip
 
 
+def slow(prefix: str = "slow") -> list[AccessEvent]:
+    """One in forty minutes for a day and a half, from a few addresses of one network."""
+    return [
+        event(WHEN - 30 * HOUR_MS + n * 2_400_000 + view * 2_000, f"user-{n}", credential=f"{prefix}-{n}",
+              source_ip=f"203.0.113.{n % 5}", asn=64_500)
+        for n in range(54) for view in range(3)
+    ]  # fmt: skip
+
+
 def logins(reads: Iterable[AccessEvent], late_ms: int) -> list[AccessEvent]:
     """A login for each token, so much after its first use."""
     first: dict[str, AccessEvent] = {}
     for each in reads:
         first.setdefault(str(each.credential), each)
     return [
-        event(int(e.time) + late_ms, e.account, "login", "/login", credential=name, source_ip=e.source_ip, records=0)
+        event(int(e.time) + late_ms, e.account, "login", "/login", credential=name, source_ip=e.source_ip, asn=e.asn,
+              records=0)
         for name, e in first.items()
     ]  # fmt: skip
 
@@ -40,6 +50,26 @@ def test_tokens_that_a_login_issued_are_not() -> None:
     """The benign twin: as many new tokens at the same pace, each issued just before."""
     reads = tokens(30)
     assert judged("unissued", usual() + reads + logins(reads, -1_000)) == []
+
+
+def test_a_few_an_hour_are_found_by_the_day() -> None:
+    """No hour has five of them; the network that they come from has no others."""
+    alerts = judged("unissued", usual() + slow())
+    assert ("network", "AS64500") in entities(alerts)
+    assert {each.window_s for alert in alerts for each in alert.evidence} == {86_400.0}
+
+
+def test_as_many_new_users_of_a_network_are_not() -> None:
+    """The benign twin: each has logged in, one in ten without the log's knowing."""
+    reads = slow()
+    known = [e for e in reads if int(str(e.credential).partition("-")[2]) % 10]
+    assert judged("unissued", usual() + reads + logins(known, -1_000)) == []
+
+
+def test_a_login_after_the_grace_takes_its_token_back() -> None:
+    """From the day's count too: a feed that is an hour late is no forger."""
+    reads = slow()
+    assert judged("unissued", usual() + reads + logins(reads, 200_000)) == []
 
 
 def test_logins_that_are_written_late_are_waited_for() -> None:
