@@ -209,7 +209,7 @@ class Correlator:
         """Whether an incident may be opened; if not, it is counted why."""
         much = fusion.joint([e for e in evidence if self._little.is_much(e)]) >= self.budget.least() - NEAR
         actor = self._belonging.actor(entity, evidence)
-        if not much or any(self._little.same_few(each, evidence) for each in (entity, actor)):
+        if not much or any(self._little.routine(each, evidence) for each in (entity, actor)):
             self.budget.hold_back(entity, "little", score)
             return False
         if len(self.open) < INCIDENTS_MAX:

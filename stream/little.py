@@ -1,4 +1,4 @@
-"""What is not worth a word, however rare it is: a little that is more than usual, and the same few people again."""
+"""What is not worth a word, however rare it is: a little more than usual, the same few people again, nothing at all."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ LEAST: Final = {"requests": 10.0, "records": 10.0, "subjects": 10.0, "bytes": 1e
 FEW: Final = 16.0  # people, decayed over a day: ten that are read every day
 AGAIN: Final = 10.0  # requests for each of them
 ROUTINE: Final = 50.0  # requests, decayed over a day
+NOTHING: Final = 200.0  # requests, decayed over a day, none of which read anything: a probe asks every five minutes
 # Of what looks at these sides; who guesses, has no login, or looks at people without a reason is never little.
 MANNER: Final = ("amount", "whom", "place", "rhythm")
 BULK: Final = 2.0  # records a request, from which on it is no single person's
@@ -37,8 +38,9 @@ class Little:
         least = self._amounts.get(evidence.detector)
         return least is None or evidence.observed >= least[evidence.feature]
 
-    def same_few(self, entity: Entity, evidence: Sequence[Evidence]) -> bool:
-        """Whether all that comes of this is that a few people are read again and again, as by what probes a service.
+    def routine(self, entity: Entity, evidence: Sequence[Evidence]) -> bool:
+        """Whether all that comes of this is that a few people are read again and again, or nothing is, as by what
+        probes a service.
 
         A thief who does so has what he came for at the first reading; whoever reads others goes beyond few at once.
         """
@@ -50,6 +52,8 @@ class Little:
         if slot < 0:
             return False
         people = float(table.columns["fan_out"][slot]["sum"][DAILY, 0])
-        requests, records, _ = table.columns["volume"][slot]["sum"][DAILY].tolist()
+        requests, records, size = table.columns["volume"][slot]["sum"][DAILY].tolist()
+        if max(people, records, size) < 1.0:
+            return bool(requests >= NOTHING)
         often = requests >= max(ROUTINE, AGAIN * people)
         return 0.0 < people <= FEW and often and records <= BULK * requests

@@ -51,6 +51,18 @@ def test_a_probe_that_asks_more_often_about_the_same_few_is_no_alert() -> None:
     assert pipeline.correlator.budget.held_back["little"] >= 1
 
 
+@pytest.mark.parametrize(("records", "size"), [(0, 0), (1, 0), (0, 5_000)])
+def test_a_probe_that_reads_nothing_is_no_alert_however_often_it_asks(records: int, size: int) -> None:
+    """It has a new interval; what it reads now is a record or some bytes where it read nothing."""
+    asks = [
+        replace(each, subject="", records=records * (int(each.time) >= WHEN), bytes=size * (int(each.time) >= WHEN))
+        for each in (*probes(), *more(4_000, 1))
+    ]  # fmt: skip
+    pipeline, alerts = run([block([*usual(), *asks])], AMOUNTS)
+    assert bool({alert.entity.value for alert in alerts if alert.status == "open"} & PROBE) == bool(records or size)
+    assert records or size or pipeline.correlator.budget.held_back["little"] >= 1
+
+
 @pytest.mark.parametrize(("people", "records"), [(500, 1), (8, 400)])
 def test_the_key_of_a_probe_that_reads_others_is(people: int, records: int) -> None:
     """Or much of the few, which can only be others as well."""
@@ -76,8 +88,8 @@ def test_who_guesses_is_not_little_for_the_few_that_were_guessed() -> None:
     entity = "source", "203.0.113.5"
     found = {each: Evidence(each, *entity, 0, 0, WHEN, 20.0, 5.0, 400.0, 1.0) for each in ("volume", "miss_rate")}
     little = pipeline.correlator._little
-    assert little.same_few(entity, [found["volume"]])  # there are few, and many requests
-    assert not little.same_few(entity, [found["volume"], found["miss_rate"]])
+    assert little.routine(entity, [found["volume"]])  # there are few, and many requests
+    assert not little.routine(entity, [found["volume"], found["miss_rate"]])
 
 
 def test_without_what_knows_how_many_people_it_is_told() -> None:
