@@ -12,6 +12,7 @@ import csv
 import io
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -193,7 +194,7 @@ def _object(names: list[str], row: bytes) -> bytes:
 def _values(row: str, strict: bool) -> list[str]:
     """The values of a row; none where it is not one, as where a line ends outside of quotes."""
     try:
-        rows = list(csv.reader(io.StringIO(row, newline=""), strict=strict))
+        rows = list(islice(csv.reader(io.StringIO(row, newline=""), strict=strict), 2))
     except csv.Error:
         return []
     return rows[0] if len(rows) == 1 else []

@@ -32,9 +32,9 @@ log = logging.getLogger("tripline")
 POLL_MS: Final = 100
 RECORDS_MAX: Final = 60_000  # a transaction and a block for each partition cost the same for few records as for many
 AHEAD_MS: Final = 600_000
-# How long the brokers let records come together. A batch costs about a millisecond for each lane, whatever it holds: so
-# that is one share of a core for few lanes and for many, and the few are told sooner.
-GATHER_MS: Final = 4  # for each lane
+# How long the brokers let records come together. Whatever a batch holds, it costs about a millisecond for each lane and
+# each partition that it writes to: so that is one share of a core for few and for many, and the few are told sooner.
+GATHER_MS: Final = 4  # for each
 GATHER_LEAST_MS, GATHER_MOST_MS = 20, 500
 WAIT_S: Final = 1.0  # until records that could not be taken in are tried again
 
@@ -79,6 +79,10 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
     def waiting(self) -> int:
         """Partitions whose records could not be taken in yet."""
         return len(self._until)
+
+    def _gather_ms(self, lanes: int) -> int:
+        wide = max(lanes, self._config.kafka.partitions) if self.name == "ingest" else lanes
+        return min(max(GATHER_MS * wide, GATHER_LEAST_MS), GATHER_MOST_MS)
 
     def lag(self, lane: Lane) -> int:
         """Records that are there and not taken in, as far as the last fetch tells."""
@@ -265,7 +269,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             try:
                 for tp in [tp for tp in self._stages if tp not in assigned]:
                     await self._drop(tp)
-                gather(self.consumer, min(max(GATHER_MS * len(assigned), GATHER_LEAST_MS), GATHER_MOST_MS))
+                gather(self.consumer, self._gather_ms(len(assigned)))
                 await asyncio.gather(*(self._open(tp) for tp in sorted(assigned)))
             except Exception as why:  # noqa: BLE001 - aiokafka only logs what a listener raises; `_fetched` raises it
                 self._failed = why

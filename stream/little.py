@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from detectors.base import DAILY, Detector
-from detectors.fusion import Entity, Evidence
+from detectors.fusion import ACTORS, Entity, Evidence
 from stream.state import Table
 
 # What is found by how much was read is told only of so much; what adds up over days is found by its days.
@@ -14,7 +14,7 @@ LEAST: Final = {"requests": 10.0, "records": 10.0, "subjects": 10.0, "bytes": 1e
 FEW: Final = 16.0  # people, decayed over a day: ten that are read every day
 AGAIN: Final = 10.0  # requests for each of them
 ROUTINE: Final = 50.0  # requests, decayed over a day
-NOTHING: Final = 200.0  # requests, decayed over a day, none of which read anything: a probe asks every five minutes
+NOTHING: Final = 1e-3  # decayed over a day: one a week ago
 # Of what looks at these sides; who guesses, has no login, or looks at people without a reason is never little.
 MANNER: Final = ("amount", "whom", "place", "rhythm")
 BULK: Final = 2.0  # records a request, from which on it is no single person's
@@ -32,6 +32,7 @@ class Little:
         }  # fmt: skip
         kinds = {d.id: set(d.columns) for d in detectors}
         self._counted = kinds.get("volume", set()) & kinds.get("fan_out", set())
+        self._requests = {(d.id, n) for d in detectors for n, f in enumerate(d.features) if f.unit == "requests"}
 
     def is_much(self, evidence: Evidence) -> bool:
         """Whether it says more than that a little is more than usual."""
@@ -39,8 +40,8 @@ class Little:
         return least is None or evidence.observed >= least[evidence.feature]
 
     def routine(self, entity: Entity, evidence: Sequence[Evidence]) -> bool:
-        """Whether all that comes of this is that a few people are read again and again, or nothing is, as by what
-        probes a service.
+        """Whether all that comes of this is that a few people are read again and again, or that much is asked and
+        nothing read, as by what probes a service.
 
         A thief who does so has what he came for at the first reading; whoever reads others goes beyond few at once.
         """
@@ -53,7 +54,7 @@ class Little:
             return False
         people = float(table.columns["fan_out"][slot]["sum"][DAILY, 0])
         requests, records, size = table.columns["volume"][slot]["sum"][DAILY].tolist()
-        if max(people, records, size) < 1.0:
-            return bool(requests >= NOTHING)
+        if kind in ACTORS and max(people, records, size) < NOTHING:
+            return all((e.detector, e.feature) in self._requests for e in evidence)
         often = requests >= max(ROUTINE, AGAIN * people)
         return 0.0 < people <= FEW and often and records <= BULK * requests

@@ -153,22 +153,26 @@ def test_an_offset_that_is_owed_is_committed_though_nothing_more_comes() -> None
     asyncio.run(work())
 
 
-def test_the_fewer_partitions_the_sooner_they_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within limits: a batch costs the same for few records as for many, and each partition has its own."""
+@pytest.mark.parametrize(("name", "expected"), [("detect", [20, 32, 96, 500, 32]), ("ingest", [64, 64, 96, 500, 64])])
+def test_the_fewer_partitions_the_sooner_they_are_told_of(
+    name: str, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within limits: a batch costs the same for few records as for many, for each partition that is read or written."""
 
     async def opened(_lane: RealLane) -> None:
         pass
 
     async def work() -> None:
-        group = Group("ingest", Config(), ["access"], "", lambda _tp: Totals(Disk(), 5), asyncio.Event())
+        config = Config(kafka=Kafka(partitions=16))
+        group = Group(name, config, ["access"], "", lambda _tp: Totals(Disk(), 5), asyncio.Event())
         await group.consumer.stop()  # never started
-        waits = []
+        waits: list[int] = []
         monkeypatch.setattr(RealLane, "open", opened)
         monkeypatch.setattr("stream.group.gather", lambda _consumer, ms: waits.append(ms))
         for count in (1, 8, 24, 500, 8):
             await group.on_partitions_assigned({TopicPartition("access", n) for n in range(count)})
         assert group._failed is None
-        assert waits == [20, 32, 96, 500, 32]
+        assert waits == expected
 
     asyncio.run(work())
 

@@ -61,6 +61,11 @@ def test_a_probe_that_reads_nothing_is_no_alert_however_often_it_asks(records: i
     pipeline, alerts = run([block([*usual(), *asks])], AMOUNTS)
     assert bool({alert.entity.value for alert in alerts if alert.status == "open"} & PROBE) == bool(records or size)
     assert records or size or pipeline.correlator.budget.held_back["little"] >= 1
+    entity = "account", "probe"
+    volume, fan_out = (Evidence(each, *entity, 0, 0, WHEN, 20.0, 5.0, 400.0, 1.0) for each in ("volume", "fan_out"))
+    little = pipeline.correlator._little
+    assert little.routine(entity, [volume]) == (not (records or size))
+    assert not little.routine(entity, [volume, fan_out])  # what is not about how much is asked is told
 
 
 @pytest.mark.parametrize(("people", "records"), [(500, 1), (8, 400)])

@@ -30,6 +30,7 @@ PRIOR_WAKES: Final = 8.0
 READ_BITS_MAX: Final = 24
 PRIOR_HOURS: Final = 3.0
 SCATTER_MIN: Final = 0.25  # variance of an hour's logarithm
+SEEN_HOURS: Final = 3.0  # fewer do not tell how rare an hour is
 OWN_HOURS: Final = 50.0
 CLASS_HOURS: Final = 100_000.0
 UNIT: Final = 1024.0  # of what is kept in 16 bits
@@ -77,9 +78,9 @@ def gap_bits(days: float, life_d: float, gap_d: float, pace: float) -> float:
 
 
 @inline
-def pace_of(lives: Array) -> float:
-    """Active days a day, as a class has them; lives: entities, days that these had, and active ones of those."""
-    pace: float = min(lives[2] / (lives[1] + 1.0), 1.0)
+def pace_of(returns: Array) -> float:
+    """Active days a day, of those of a class who come again; returns: days until they did, and how often."""
+    pace: float = min(returns[1] / (returns[0] + 1.0), 1.0)
     return pace
 
 
@@ -119,8 +120,10 @@ def read_bits(records: float, usual: float, hours: float, law: Array) -> float:
 
 @inline
 def seen_bits(bits: float, reached: Array) -> float:
-    """The same, but no more than how rarely an hour of the class has so many."""
-    seen: float = math.log((reached[0] + 1.0) / (reached[int(bits)] + 1.0)) / LN2
+    """The same, but no more than how rarely an hour of the class has so many, where that was seen."""
+    if reached[int(bits)] < SEEN_HOURS:
+        return bits
+    seen: float = math.log(reached[0] / reached[int(bits)]) / LN2
     return min(bits, seen)
 
 
@@ -133,7 +136,7 @@ def learn_hour(r: Array, hours: float, law: Array, reached: Array) -> None:
     y = min(math.log(1.0 + float(r["records"])), 60.0)
     usual = float(r["usual"]) / UNIT
     n = min(hours, OWN_HOURS)
-    if n > 1.0:
+    if n > 1.0 and r["awake"] == 0:
         for bits in range(int(read_bits(float(r["records"]), usual, hours, law)) + 1):
             reached[bits] += 1.0
     bound = 3.0 * math.sqrt(max(law[2], SCATTER_MIN))

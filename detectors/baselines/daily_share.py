@@ -54,7 +54,7 @@ def daily_share(features: int) -> np.dtype[Any]:
 
 
 @inline
-def count(peers: Array, now: int, hit: float, crowd: Array) -> None:
+def count(peers: Array, now: int, hit: int, crowd: Array) -> None:
     """Add a trial to what peers show; peers: float64[3], when (s), decayed trials and hits; crowd: the two with it."""
     fade = math.exp(-max(np.float64(now) - peers[0], 0.0) / DAY_S)
     peers[0] = np.float64(now)
@@ -123,10 +123,10 @@ def _close(
 
 @inline
 def trial(
-    r: Array, f: int, now: int, hit: float, weight: float, learn: int, slow_s: float, young: bool, pop: Array,
+    r: Array, f: int, now: int, hit: int, weight: float, learn: int, slow_s: float, young: bool, pop: Array,
     crowd: Array, shared: bool, survival: Array,
 ) -> float:  # fmt: skip
-    """Take one trial in, of whose hit some may be excused; raw bits where it lifts the day to a new level, else 0."""
+    """Take one trial in; raw bits where it lifts the day to a new level, else 0."""
     before = np.int64(r["seen"][f])
     opens = now // DAY_S != before // DAY_S
     gap = np.float64(now - before)
@@ -161,7 +161,10 @@ def trial(
 
 
 @inline
-def take_back(r: Array, f: int) -> None:
-    """A hit that was taken in has turned out to be none."""
-    r["hits"][f] = max(r["hits"][f] - np.float32(1.0), np.float32(0.0))
+def take_back(r: Array, f: int, left: float, pop: Array, peers: Array, crowd: Array, shared: bool) -> None:
+    """A hit of the same day has turned out to be none; left: what of it has not decayed yet. Its peers lose it too."""
+    r["hits"][f] = np.float32(max(r["hits"][f] - left, 0.0))
     r["day_hits"][f] = max(r["day_hits"][f] - np.float32(1.0), np.float32(0.0))
+    peers[2] = max(peers[2] - left, 0.0)
+    crowd[0], crowd[1] = peers[1], peers[2]
+    r["level"][f] = min(r["level"][f], level_of(_bits(r, f, _expected(r, f, pop, crowd, shared))))

@@ -1,7 +1,7 @@
 """Dormant: an account, or a machine's key, that was silent for long, wakes up and reads.
 
 A *wake-up* is a success after a week or more of silence that is long for this account: with d active days in a life of
-L days before the gap, and m active days a day in its class, a gap of G days has the surprise
+L days before the gap, and m active days a day of those in its class who come again, a gap of G days has the surprise
 
     g = (d + 7 m) log2(1 + G / (L + 7)) bits
 
@@ -29,8 +29,7 @@ Cold start: nothing is dormant in a log younger than ten days, and no crowd befo
 teach nothing, as no absence fits in them. How often people come back is learned from absences that fit into the log:
 while it is young it has seen no leave of a fortnight, and the first one is rarer by its count than it is.
 Evasion: a success a week; waking up where the owner was last and reading as much as the owner did.
-Misses: a return that reads nothing; accounts that were never seen in the log before they fell silent, or once where
-most of the class come once.
+Misses: a return that reads nothing; accounts that were never seen in the log before they fell silent.
 ATT&CK: T1078 Valid Accounts, T1078.004 Cloud Accounts.
 """
 
@@ -157,9 +156,7 @@ def _follow(
                 r["awake"] -= 1
             if now // 86_400 != seen // 86_400:
                 survival[ACCOUNT, k, 0] += 1
-                if seen == 0:
-                    paces[0, k, 0] += 1.0
-                else:
+                if seen > 0:
                     r["days"] = min(r["days"] + 1, 65_000)
                     gap_d = (now - seen) / 86_400.0
                     woke = gap_bits(np.float64(r["days"]), a["age_h"] / 24.0 - gap_d, gap_d, pace_of(paces[0, k]))
@@ -172,7 +169,9 @@ def _follow(
                             _found(out[found], i, time[i], a["slot"], ACCOUNT, k, RETURNED, rare, gap_d, usual)
                             found += 1
                             marks[i] |= mark
-                    paces[0, k, 2] += 1.0
+                    if learns:
+                        paces[0, k, 0] += gap_d
+                        paces[0, k, 1] += 1.0
                     if teaches:
                         active[0, k] += 1.0
                         days[k, pattern] += 1.0
@@ -222,7 +221,9 @@ def _follow(
                 gap_d = np.float64(time[i] - c["before"]) / DAY_MS
                 life_d = c["age_h"] / 24.0 - gap_d
                 silent = gap_bits(np.float64(c["active"][1]), life_d, gap_d, pace_of(paces[1, k]))
-                paces[1, k, 0 if c["fresh"] else 2] += 1.0
+                if learns and not c["fresh"]:
+                    paces[1, k, 0] += gap_d
+                    paces[1, k, 1] += 1.0
                 if silent > 0.0 and r["awake"] == 0:  # its account was not silent
                     base = woken(active[1, k], wakes[1, k], days[k], moved[k], pattern, machine)
                     key["base"], key["level"], key["awake"] = np.uint16(min(base, 60.0) * UNIT), 0, AWAKE_HOURS
@@ -283,7 +284,7 @@ class Dormant(ShareDetector):
     def __init__(self, offset_bits: float) -> None:
         super().__init__(offset_bits)
         self._began = np.zeros(2, np.int64)  # ms, of the stream; the current day
-        self._paces = np.zeros((2, CLASSES, 3))  # of accounts and of keys, as `pace_of` takes them
+        self._paces = np.zeros((2, CLASSES, 2))  # of accounts and of keys, as `pace_of` takes them
         self._active = np.zeros((2, CLASSES))  # N, of accounts and of keys
         self._wakes = np.zeros((2, CLASSES))  # W
         self._days = np.zeros((CLASSES, 4))  # active days by what of their place was new
@@ -326,11 +327,8 @@ class Dormant(ShareDetector):
                 per_day = [self._survival.per_day((number, k, 0, 0)) for k in range(CLASSES)]
                 self._wanted[n] = self._offset_bits + np.log2(np.maximum(per_day, 1.0))
             if now_ms // DAY_MS != self._began[1]:
-                passed = now_ms // DAY_MS - int(self._began[1]) if self._began[1] else 0
                 self._began[1] = now_ms // DAY_MS
-                self._paces[..., 1] += passed * self._paces[..., 0]
-                fading = self._active, self._wakes, self._days, self._moved, self._reached, self._paces[..., 1:]
-                for memory in fading:
+                for memory in (self._active, self._wakes, self._days, self._moved, self._reached, self._paces):
                     np.multiply(memory, FADE, out=memory)
         return []
 

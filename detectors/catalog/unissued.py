@@ -5,7 +5,8 @@ join grace (a login's record may arrive late): a hit when no successful login na
 
 Statistic: Chernoff's bound for the share of hits among the first uses of an hour against the entity's own share and
 its peers' (some logins never reach the log: unissued use is a rate), `detectors.baselines.share`; and, for who forges a
-few an hour, of a day and of a run of days, `detectors.baselines.daily_share`, where it is no program's.
+few an hour, of a day and of a run of days, `detectors.baselines.daily_share`: not of programs, and of those hits alone
+that are more likely forged than lost.
 Excuse: a login feed that falls silent is not an attack, for who forges does not keep others from logging in. Each
 issuer's issued first uses I of an hour are compared with rho R, the number expected from the traffic R of credentials
 already in use, of which no more counts than three times what a day's mean is; where more than 30 % are missing, or
@@ -30,12 +31,24 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import ACTION_LOGIN, DAILY, FINDING, HOUR_MS, KINDS, WINDOWS_S, Array, Columns, Feature, Frame
+from detectors.base import (
+    ACTION_LOGIN,
+    DAILY,
+    DAY_MS,
+    FINDING,
+    HOUR_MS,
+    KINDS,
+    WINDOWS_S,
+    Array,
+    Columns,
+    Feature,
+    Frame,
+)
 from detectors.baselines.daily_share import SLOW_S, count, daily_share, take_back, trial, usual
 from detectors.baselines.share import SHARE, SHARE_FIELDS, SUSPECT_WEIGHT, TRIAL, YOUNG_MS, ShareDetector
 from detectors.kernels import AHEAD, inline, kernel, prefetch
 
-UNSEEN, ISSUED, WAITING, WAITING_ISSUED, USED, UNISSUED, OLDER = range(7)
+UNSEEN, ISSUED, WAITING, WAITING_ISSUED, USED, UNISSUED, OLDER, EXCUSED = range(8)  # the last: unissued, and excused
 CROWDS: Final = ("fleet", "issuer", "network", "client")
 # Where they are gathered over days. Programs are not: how often one is used with a token of long ago is its own habit,
 # and is another in the next version and on holidays.
@@ -49,6 +62,7 @@ HITS_MIN: Final = 4.5  # decayed: fewer than five are not worth a word
 DUE_MIN: Final = 3.0  # issued first uses since the latest: one gap in twenty is so long
 SILENT_MIN: Final = 7.0  # one in a thousand: there are no logins to compare with
 FADED_MAX: Final = 50.0  # hours; what has faded for longer is nothing
+EXCUSED_FROM: Final = 0.5  # a hit that may as well be a login that its feed lost is none of a day's
 BUSY_MAX: Final = 3.0  # times a day's mean: nobody excuses his tokens by what else he reads
 RATIO_MS: Final = 24.0 * HOUR_MS  # over which rho is learned
 WAITING_MAX: Final = 1 << 20  # first uses that wait at once; beyond, they are not judged, and counted
@@ -58,6 +72,7 @@ FIRST_USE: Final = np.dtype(
     [
         ("time", np.int64), ("credential", np.int32), ("slots", np.int32, (4,)),
         ("suspect", np.uint8, (4,)), ("reversal", np.uint8),
+        ("left", np.float32),  # of a reversal: what the hit still counts in its day; 0 where it is of none
     ],
     align=True,
 )  # fmt: skip
@@ -100,7 +115,7 @@ def _follow(
                 c["status"] = WAITING_ISSUED
             elif status not in (WAITING_ISSUED, USED):
                 c["status"] = ISSUED
-            if status != UNISSUED:
+            if status not in (UNISSUED, EXCUSED):
                 continue
             c["status"] = USED  # its login came after the grace: take the hit back
         elif status == UNSEEN and time[i] < judged_from:
@@ -112,13 +127,16 @@ def _follow(
         elif status == ISSUED:
             c["status"] = WAITING_ISSUED
         else:
-            if status in (WAITING, UNISSUED):
+            if status in (WAITING, UNISSUED, EXCUSED):
                 marks[i] |= mark
             else:
                 _flow(issuers[issuer] if issuer >= 0 else fleet[0], time[i], 0.0, 1.0)
             continue
         w = waiting[count]
-        w["reversal"] = status == UNISSUED
+        w["reversal"] = status in (UNISSUED, EXCUSED)
+        age_h = np.float64(touch[i]["age_h"])
+        today = (time[i] - np.int64(age_h * HOUR_MS)) // DAY_MS == time[i] // DAY_MS
+        w["left"] = np.float32(math.exp(-age_h / 24.0) if status == UNISSUED and today else 0.0)
         w["time"] = time[i]
         w["credential"] = slot
         w["slots"][0] = touch_fleet[i]["slot"]
@@ -203,7 +221,9 @@ def _due(
             _flow(authority, w["time"], 1.0, 1.0)
         if authority["issued_ever"] < COVERED_MIN or (named and shares[w["slots"][1]] > COVERED_SHARE):
             continue
-        excuse = _excuse(authority, w["time"])
+        excuse = 1.0 - w["left"] if hit < 0 else _excuse(authority, w["time"])
+        if hit > 0 and excuse > EXCUSED_FROM:
+            c["status"] = EXCUSED
         for kind in range(4):
             t = trials[kind, i]
             t["time"] = w["time"] + grace
@@ -224,14 +244,14 @@ def _of_days(
     found = 0
     for i in range(trials.shape[0]):
         t = trials[i]
-        if t["slot"] < 0:
+        excused = t["excuse"] > EXCUSED_FROM if t["hit"] > 0 else t["hit"] < 0 and t["excuse"] >= 1.0
+        if t["slot"] < 0 or excused:
             continue
         r = days[t["slot"]]
         if t["hit"] < 0:
-            take_back(r, 0)
+            take_back(r, 0, 1.0 - np.float64(t["excuse"]), pop, lately, crowd, shared)
             continue
-        now = t["time"] // 1000
-        hit = max(np.float64(t["hit"]) - np.float64(t["excuse"]), 0.0)
+        now, hit = t["time"] // 1000, int(t["hit"])
         count(lately, now, hit, crowd)
         weight = SUSPECT_WEIGHT if t["suspect"] else 1.0
         bits = trial(r, 0, now, hit, weight, 1, SLOW_S[0], t["time"] < young_until, pop, crowd, shared, survival)
@@ -337,7 +357,7 @@ class Unissued(ShareDetector):
     def stands(self, credentials: npt.NDArray[np.int32], columns: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
         """A first use that waited is a hit once its grace is over without a login."""
         status = columns["credential"]["status"][np.maximum(credentials, 0)]
-        standing: npt.NDArray[np.bool_] = (credentials >= 0) & ((status == UNISSUED) | (status == WAITING))
+        standing: npt.NDArray[np.bool_] = (credentials >= 0) & np.isin(status, (UNISSUED, EXCUSED, WAITING))
         return standing
 
     def save(self) -> Columns:

@@ -72,6 +72,17 @@ def test_a_login_after_the_grace_takes_its_token_back() -> None:
     assert judged("unissued", usual() + reads + logins(reads, 200_000)) == []
 
 
+def test_logins_that_came_late_hide_nobody() -> None:
+    """Twenty of the same network are taken back on that morning; who forges all day is found as without them."""
+    late = [
+        event(WHEN - 29 * HOUR_MS + n * 120_000, f"user-{n}", credential=f"late-{n}", source_ip="203.0.113.9",
+              asn=64_500)
+        for n in range(20)
+    ]  # fmt: skip
+    alerts = judged("unissued", usual() + slow() + late + logins(late, 600_000))
+    assert ("network", "AS64500") in entities(alerts)
+
+
 def test_logins_that_are_written_late_are_waited_for() -> None:
     """A minute late is within the grace of two."""
     reads = tokens(30)
