@@ -120,10 +120,13 @@ def read_bits(records: float, usual: float, hours: float, law: Array) -> float:
 
 @inline
 def seen_bits(bits: float, reached: Array) -> float:
-    """The same, but no more than how rarely an hour of the class has so many, where that was seen."""
-    if reached[int(bits)] < SEEN_HOURS:
+    """The same, but no more than how rarely an hour of the class has so many, as far as was seen, and from there on."""
+    b = int(bits)
+    while b > 0 and reached[b] < SEEN_HOURS:
+        b -= 1
+    if reached[b] < SEEN_HOURS:
         return bits
-    seen: float = math.log(reached[0] / reached[int(bits)]) / LN2
+    seen: float = math.log(reached[0] / reached[b]) / LN2 + bits - b
     return min(bits, seen)
 
 
