@@ -160,6 +160,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
                 self._working[tp] = asyncio.create_task(self._work(lane, ()))
             else:
                 await self._reached(lane)
+        self._keep_pace()  # also where nobody took anything in: behind may have been the end of a transaction alone
 
     async def _work(self, lane: Lane, batch: Sequence[Any]) -> None:
         began = time.monotonic()

@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 from stream import wire
 from stream.config import Config, Kafka
 from stream.errors import TriplineError
-from stream.group import RECORDS_MAX, Group
+from stream.group import AHEAD_MS, RECORDS_MAX, Group
 from stream.ingest import Ingest
 from stream.transact import OWED_S
 from stream.transact import Lane as RealLane
@@ -129,6 +129,54 @@ def test_where_a_transaction_ends_behind_the_last_record_nothing_is_waited_for()
             sent = wire.decode(message.value)
             told[message.partition].append((len(sent.block), sent.more))
         assert sorted(told) == [[(0, True), (0, True), (0, False)], [(0, True), (1, True), (0, False)]]
+
+    asyncio.run(work())
+
+
+class Paced(Consumer):
+    """Two partitions, of which those that are paused are remembered; `ends` is how far each goes."""
+
+    def __init__(self) -> None:
+        super().__init__(Record(0, b"1"))
+        self.halted: set[TopicPartition] = set()
+        self.ends = dict.fromkeys(PARTITIONS, 1)
+
+    async def position(self, _partition: TopicPartition) -> int:
+        return self.at
+
+    def highwater(self, partition: TopicPartition) -> int:
+        return self.ends[partition]
+
+    def paused(self) -> set[TopicPartition]:
+        return set(self.halted)
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        self.halted |= set(partitions)
+
+    def resume(self, *partitions: TopicPartition) -> None:
+        self.halted -= set(partitions)
+
+
+def test_who_waits_for_the_end_of_a_transaction_does_not_wait_for_ever() -> None:
+    """One partition is hours ahead of another, of which nothing is left but an offset that is no record."""
+
+    async def work() -> None:
+        config = Config(format="native", kafka=Kafka(topics=("access",)))
+        group = Group("ingest", config, ["access"], "", lambda _tp: pytest.fail("no partition is new"), asyncio.Event())
+        broker, consumer = Broker([], random.Random(1)), Paced()
+        await group.consumer.stop()  # never started
+        stages = [Ingest(config, "access", tp.partition, Counts()) for tp in PARTITIONS]
+        stages[0].watermark_ms, stages[1].watermark_ms = 10 * AHEAD_MS, AHEAD_MS
+        group.lanes = {
+            tp: RealLane(consumer, tp, "g", stage, lambda _id: Producer(broker))
+            for tp, stage in zip(PARTITIONS, stages, strict=True)
+        }
+        group.consumer = consumer
+        await given(group, {})
+        assert consumer.halted == {PARTITIONS[0]}
+        consumer.at = 1  # the broker says that there was no record
+        await given(group, {})
+        assert consumer.halted == set()
 
     asyncio.run(work())
 
