@@ -30,6 +30,7 @@ from aiokafka.protocol.types import (
 STABLE_S: Final = 30.0  # how long what is pending is waited for
 RETRY_S: Final = 0.05
 COORDINATOR_GONE: Final = (15, 16)  # COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR
+UNKNOWN: Final = -1  # UNKNOWN_SERVER_ERROR
 ASK_AGAIN: Final = (*COORDINATOR_GONE, 14, 88)  # and COORDINATOR_LOAD_IN_PROGRESS, UNSTABLE_OFFSET_COMMIT
 STABLE_VERSION: Final = 7
 
@@ -95,6 +96,21 @@ class StableOffsets:
     """Makes of one of aiokafka's consumers one that tells what its group has committed once nothing is pending."""
 
     _coordinator: Any
+
+    async def start(self) -> None:
+        """As aiokafka's, but a coordinator that answers UNKNOWN_SERVER_ERROR, as one does that is going, is looked for
+        anew and does not end the consumer."""
+        await super().start()  # type: ignore[misc]
+        coordinator = self._coordinator
+        ask = coordinator._send_req
+
+        async def asked(request: Any) -> Any:
+            answer = await ask(request)
+            if getattr(answer, "error_code", 0) == UNKNOWN:
+                answer.error_code = COORDINATOR_GONE[0]
+            return answer
+
+        coordinator._send_req = asked
 
     async def committed(self, partition: TopicPartition) -> int | None:
         """The next offset of the partition for the group; None where nothing was committed.
