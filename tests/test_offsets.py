@@ -66,3 +66,24 @@ def test_a_group_that_never_committed_has_no_offset() -> None:
 def test_who_may_not_know_is_told_so(refusal: Any) -> None:
     with pytest.raises(GroupAuthorizationFailedError):
         told(refusal)
+
+
+@pytest.mark.parametrize(("said", "heard"), [(-1, 15), (0, 0), (25, 25)])
+def test_a_coordinator_that_fails_without_a_reason_is_looked_for_anew(said: int, heard: int) -> None:
+    """aiokafka ends a consumer that hears UNKNOWN_SERVER_ERROR; COORDINATOR_NOT_AVAILABLE it knows what to do about."""
+
+    class Coordinator:
+        async def _send_req(self, request: Any) -> Any:
+            request.error_code = said
+            return request
+
+    class Started:
+        async def start(self) -> None:
+            self._coordinator = Coordinator()
+
+    async def asked() -> Any:
+        consumer: Any = type("Consumer", (StableOffsets, Started), {})()
+        await consumer.start()
+        return await consumer._coordinator._send_req(Coordinator())
+
+    assert asyncio.run(asked()).error_code == heard
