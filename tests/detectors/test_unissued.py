@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+import pytest
+
+from detectors.base import FINDING
+from detectors.baselines.calibration import LEVELS
+from detectors.baselines.share import TRIAL
+from detectors.catalog.unissued import NETWORK, _of_days
 from stream.events import AccessEvent
 from tests.detectors.scenes import WHEN, entities, judged, usual
 from tests.streams import DAY_MS, HOUR_MS, START_MS, event
@@ -146,3 +153,32 @@ def test_a_stolen_session_is_not_found_here() -> None:
         event(WHEN + n * 20_000, f"user-{n}", credential=f"t-{n}-5", source_ip=f"203.0.{n}.9") for n in range(30)
     ]  # fmt: skip
     assert judged("unissued", usual() + stolen) == []
+
+
+def forged_after(lost: list[tuple[int, float]]) -> float:
+    """The most bits of a day with forty forged tokens, behind ten clean ones of two hundred first uses each; lost:
+    hits of that morning, with their excuses, and what takes them back. One key has all of them."""
+    clean = [(day * DAY_MS + n * 400_000, 0, 0.0) for day in range(10) for n in range(200)]
+    morning = 10 * DAY_MS
+    early = [(morning + n * 60_000, hit, excuse) for n, (hit, excuse) in enumerate(lost)]
+    forged = [(morning + 4 * HOUR_MS + n * 1_200_000, 1, 0.0) for n in range(40)]
+    trials = np.zeros(len(clean) + len(early) + len(forged), TRIAL)
+    for row, (at, hit, excuse) in zip(trials, [*clean, *early, *forged], strict=True):
+        row["time"], row["hit"], row["excuse"], row["event"] = START_MS + at, hit, excuse, -1
+    out = np.zeros(len(trials), FINDING)
+    found = _of_days(
+        np.zeros(1, NETWORK)["day"], trials, False, START_MS + 2 * DAY_MS, 2, np.zeros(3), np.zeros(2),
+        np.zeros(LEVELS, np.int64), 0, np.zeros(2), out,
+    )  # fmt: skip
+    return float(out[:found]["bits"].max(initial=0.0))
+
+
+@pytest.mark.parametrize(("lost", "instead"), [
+    ([(1, 0.0)] * 30 + [(-1, 0.0)] * 30, [(0, 0.0)] * 30),  # late logins: as if they had come in time
+    ([(1, 0.9)] * 30 + [(-1, 1.0)] * 30, []),  # a feed that was silent, and is delivered after all: they never counted
+])  # fmt: skip
+def test_what_was_taken_back_leaves_the_day_as_it_was(
+    lost: list[tuple[int, float]], instead: list[tuple[int, float]]
+) -> None:
+    """Of the key, and of what its peers show."""
+    assert abs(forged_after(lost) - forged_after(instead)) < 1.0 < forged_after(instead)
