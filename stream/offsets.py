@@ -102,7 +102,9 @@ class StableOffsets:
         anew and does not end the consumer."""
         await super().start()  # type: ignore[misc]
         coordinator = self._coordinator
-        ask = coordinator._send_req
+        ask = getattr(coordinator, "_send_req", None)
+        if ask is None:  # it belongs to no group
+            return
 
         async def asked(request: Any) -> Any:
             answer = await ask(request)

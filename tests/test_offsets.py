@@ -87,3 +87,11 @@ def test_a_coordinator_that_fails_without_a_reason_is_looked_for_anew(said: int,
         return await consumer._coordinator._send_req(Coordinator())
 
     assert asyncio.run(asked()).error_code == heard
+
+
+def test_a_consumer_of_no_group_has_no_coordinator_to_ask() -> None:
+    class Alone:
+        async def start(self) -> None:
+            self._coordinator = object()
+
+    asyncio.run(type("Consumer", (StableOffsets, Alone), {})().start())

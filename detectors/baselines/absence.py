@@ -27,10 +27,9 @@ CLUMP: Final = 4.0  # wake-ups that nobody has seen: long absences come in clump
 NEW_BITS_MAX: Final = 8.0
 PEOPLE_MOVE: Final = 0.25  # of wake-ups of people that are elsewhere, before any were seen
 PRIOR_WAKES: Final = 8.0
-READ_BITS_MAX: Final = 24
+READ_BITS_MAX: Final = 24.0
 PRIOR_HOURS: Final = 3.0
 SCATTER_MIN: Final = 0.25  # variance of an hour's logarithm
-SEEN_HOURS: Final = 3.0  # fewer do not tell how rare an hour is
 OWN_HOURS: Final = 50.0
 CLASS_HOURS: Final = 100_000.0
 UNIT: Final = 1024.0  # of what is kept in 16 bits
@@ -114,34 +113,16 @@ def read_bits(records: float, usual: float, hours: float, law: Array) -> float:
     n = min(hours, OWN_HOURS)
     expected = (n * usual + PRIOR_HOURS * law[1]) / (n + PRIOR_HOURS)
     over = math.log(1.0 + records) - expected - math.sqrt(max(law[2], SCATTER_MIN))
-    bits: float = min(max(2.0 * over / LN2, 0.0), float(READ_BITS_MAX))
+    bits: float = min(max(2.0 * over / LN2, 0.0), READ_BITS_MAX)
     return bits
 
 
 @inline
-def seen_bits(bits: float, reached: Array) -> float:
-    """The same, but no more than how rarely an hour of the class has so many, as far as was seen, and from there on."""
-    b = int(bits)
-    while b > 0 and reached[b] < SEEN_HOURS:
-        b -= 1
-    if reached[b] < SEEN_HOURS:
-        return bits
-    seen: float = math.log(reached[0] / reached[b]) / LN2 + bits - b
-    return min(bits, seen)
-
-
-@inline
-def learn_hour(r: Array, hours: float, law: Array, reached: Array) -> None:
-    """Close an active hour of an account: what it read, into its usual hour and into its class's law.
-
-    reached: float64[READ_BITS_MAX + 1], hours of the class by the whole bits that they had at least.
-    """
+def learn_hour(r: Array, hours: float, law: Array) -> None:
+    """Close an active hour of an account: what it read, into its usual hour and into its class's law."""
     y = min(math.log(1.0 + float(r["records"])), 60.0)
     usual = float(r["usual"]) / UNIT
     n = min(hours, OWN_HOURS)
-    if n > 1.0 and r["awake"] == 0:
-        for bits in range(int(read_bits(float(r["records"]), usual, hours, law)) + 1):
-            reached[bits] += 1.0
     bound = 3.0 * math.sqrt(max(law[2], SCATTER_MIN))
     e = y - usual if n <= 1.0 else min(max(y - usual, -bound), bound)
     r["usual"] = np.uint16((usual + e / max(n, 1.0)) * UNIT)

@@ -15,8 +15,7 @@ N: active days of this class, W: its wake-ups, both fading over 60 days.
 n = -log2 P(a wake-up of this class is at a network, a client or both that are neither of its last two places), shrunk
 to one in four for people, who come back with new devices, and to what is seen of any day for machines.
 r = 2 log2(x / (e^s X)), x the records of an hour, X those of its usual hour, s the class's standard deviation of its
-logarithm: a power law of index two, heavier than the lognormal that such hours follow. Where hours are heavier still,
-as where people export now and then, -log2 of how often an hour of the class has so much. No more is believed than what
+logarithm: a power law of index two, heavier than the lognormal that such hours follow. No more is believed than what
 was seen: where k of n days reached this raw bits, at most log2(n / k). Where that is not enough to be told alone, the
 return itself is evidence for others to add to, log2((N + 1) / (W + 4)) bits without where and how much. Cohort: for a
 network or a client, the share of wake-ups among the accounts that arrive there in an hour, `detectors.baselines.share`,
@@ -58,7 +57,6 @@ from detectors.baselines.absence import (
     CROWD,
     KEY,
     LIFE,
-    READ_BITS_MAX,
     UNIT,
     arrive,
     elsewhere,
@@ -67,7 +65,6 @@ from detectors.baselines.absence import (
     learn_hour,
     pace_of,
     read_bits,
-    seen_bits,
     woken,
 )
 from detectors.baselines.calibration import LEVELS
@@ -123,7 +120,7 @@ def _follow(
     lives: Array, keys: Array, networks: Array, clients: Array, touch_account: Array, touch_credential: Array,
     touch_network: Array, touch_client: Array, h_network: Array, h_client: Array, succeeded: Array, reads: Array,
     records: Array, learn: Array, time: Array, klass: Array, began: int, paces: Array, active: Array, wakes: Array,
-    days: Array, moved: Array, law: Array, reached: Array, fleet: Array, wanted: Array, survival: Array, mark: Any,
+    days: Array, moved: Array, law: Array, fleet: Array, wanted: Array, survival: Array, mark: Any,
     marks: Array, trials: Array, counts: Array, out: Array,
 ) -> int:  # fmt: skip
     """Follow each account and machine's key through its silences; findings written, arrivals to `trials`."""
@@ -150,7 +147,7 @@ def _follow(
         woke = 0.0
         if opens:
             if seen > 0 and learns:
-                learn_hour(r, hours, law[k], reached[k])
+                learn_hour(r, hours, law[k])
             r["records"] = np.float32(0.0)
             if r["awake"] > 0:
                 r["awake"] -= 1
@@ -201,7 +198,7 @@ def _follow(
             r["records"] += np.float32(records[i])
             if r["awake"] > 0:
                 x = np.float64(r["records"])
-                more = seen_bits(read_bits(x, r["usual"] / UNIT, hours, law[k]), reached[k])
+                more = read_bits(x, r["usual"] / UNIT, hours, law[k])
                 bits = _score(r, more, survival, ACCOUNT, k, learns) if judged else 0.0
                 if bits >= wanted[0, k] + NEAR_MISS_BITS and bits > 0.0:
                     usual = math.exp(r["usual"] / UNIT) - 1.0
@@ -241,7 +238,7 @@ def _follow(
                 key["records"] += np.float32(records[i])
                 if key["awake"] > 0:
                     x = np.float64(key["records"])
-                    more = seen_bits(read_bits(x, r["usual"] / UNIT, hours, law[k]), reached[k])
+                    more = read_bits(x, r["usual"] / UNIT, hours, law[k])
                     bits = _score(key, more, survival, CREDENTIAL, k, learns) if judged else 0.0
                     if bits >= wanted[1, k] + NEAR_MISS_BITS and bits > 0.0:
                         usual = math.exp(r["usual"] / UNIT) - 1.0
@@ -290,12 +287,11 @@ class Dormant(ShareDetector):
         self._days = np.zeros((CLASSES, 4))  # active days by what of their place was new
         self._moved = np.zeros((CLASSES, 4))  # wake-ups by it
         self._law = np.zeros((CLASSES, 3))  # active hours: how many, mean and variance within of ln(1 + records)
-        self._reached = np.zeros((CLASSES, READ_BITS_MAX + 1))  # of those hours, by their bits
         self._fleet = np.zeros((3, 2))  # arrivals and wake-ups of an hour, of a week; when
         self._wanted = np.full((2, CLASSES), np.inf)  # raw bits from which a finding is worth reporting
         self.state.update(
             began=self._began, paces=self._paces, active=self._active, wakes=self._wakes, usual_moved=self._days,
-            moved=self._moved, law=self._law, reached=self._reached, fleet=self._fleet, wanted=self._wanted,
+            moved=self._moved, law=self._law, fleet=self._fleet, wanted=self._wanted,
         )  # fmt: skip
 
     def observe(self, frame: Frame, columns: Mapping[str, Array], bit: int) -> list[Array]:
@@ -310,7 +306,7 @@ class Dormant(ShareDetector):
             columns["account"], columns["credential"], columns["network"], columns["client"], touch["account"],
             touch["credential"], touch["network"], touch["client"], frame.hashes["network"], frame.hashes["client"],
             frame.succeeded, frame.reads, frame.records, frame.learn, frame.time, frame.klass, int(self._began[0]),
-            self._paces, self._active, self._wakes, self._days, self._moved, self._law, self._reached, self._fleet,
+            self._paces, self._active, self._wakes, self._days, self._moved, self._law, self._fleet,
             self._wanted, self._survival.today[:, :, 0, 0], np.uint16(1 << bit), frame.marks, trials, counts, out,
         )  # fmt: skip
         crowds = [
@@ -328,7 +324,7 @@ class Dormant(ShareDetector):
                 self._wanted[n] = self._offset_bits + np.log2(np.maximum(per_day, 1.0))
             if now_ms // DAY_MS != self._began[1]:
                 self._began[1] = now_ms // DAY_MS
-                for memory in (self._active, self._wakes, self._days, self._moved, self._reached, self._paces):
+                for memory in (self._active, self._wakes, self._days, self._moved, self._paces):
                     np.multiply(memory, FADE, out=memory)
         return []
 

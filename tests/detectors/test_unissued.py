@@ -6,14 +6,19 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from detectors import catalog
 from detectors.base import FINDING
 from detectors.baselines.calibration import LEVELS
 from detectors.baselines.share import TRIAL
 from detectors.catalog.unissued import NETWORK, _of_days
+from stream.config import Config
 from stream.events import AccessEvent
 from tests.detectors.scenes import WHEN, entities, judged, usual
-from tests.streams import DAY_MS, HOUR_MS, START_MS, event
+from tests.streams import DAY_MS, HOUR_MS, START_MS, block, event, run
+
+ALONE = Config(detectors={each: each == "unissued" for each in catalog.detector_ids()}, warmup_h=72.0)
 
 
 def tokens(count: int, prefix: str = "forged", gap_ms: int = 20_000) -> list[AccessEvent]:
@@ -112,6 +117,22 @@ def test_a_login_feed_that_falls_silent_is_no_alert() -> None:
     """Apps log in all day, thirty an hour, so that the feed is soon missed."""
     apps = [e for day in range(8) for n in range(720) for e in app(n, START_MS + day * DAY_MS + n * 120_000, day)]
     assert judged("unissued", without_logins(usual() + apps)) == []
+
+
+def test_a_feed_that_is_delivered_after_all_takes_no_forged_token_with_it() -> None:
+    """Its first uses were excused, and count nothing in the day; neither does it that their logins come in the end."""
+    apps = [e for day in range(8) for n in range(720) for e in app(n, START_MS + day * DAY_MS + n * 120_000, day)]
+    feed = [e for e in apps if e.action == "login" and WHEN - 3 * HOUR_MS <= int(e.time) < WHEN]
+    late = [replace(e, time=int(e.time) + 3 * HOUR_MS) for e in feed]
+    days = []
+    for delivered in ([], late):
+        events = [*without_logins([*usual(), *apps]), *slow(), *delivered]
+        pipeline, _ = run([block([e for e in events if int(e.time) < WHEN + 3 * HOUR_MS])], ALONE)
+        issuers = pipeline.tables["issuer"]
+        days.append(float(issuers.columns["unissued"][issuers.slot("key-1")]["day"]["day_hits"][0]))
+    before, after = days
+    assert len(late) > 60
+    assert 15.0 <= after <= before
 
 
 def test_a_login_feed_of_few_that_falls_silent_is_one_weak_alert_at_most() -> None:
